@@ -1,0 +1,88 @@
+# Everything is installed into .venv. Files in it named .made, .serve and .all say what has been done already.
+PORT ?= 5000
+# Tried in this order; PYTHON=... is taken instead. The range is the one in pyproject.toml.
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+FOUND := import sys, importlib.util as u; print(sys.version.split()[0], "" if u.find_spec("ensurepip") else "without venv")
+python := .venv/bin/python
+pip := $(python) -m pip --disable-pip-version-check -q
+
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test lint requirements train notebook benchmark container test-container clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/.serve ## install what serving needs and serve the page (PORT=5000)
+	@exec $(python) -m gunicorn
+
+setup: .venv/.all ## install everything: training, notebook, tests
+
+test: setup lint ## check the code and run all tests (ARGS= for pytest)
+	$(python) -m pytest $(ARGS)
+
+lint: .venv/.all ## check the code's style
+	$(python) -m ruff check .
+
+requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgrade for all of them)
+	@$(pip) install uv
+	$(uv) --all-extras -o requirements.txt $(ARGS)
+	$(uv) -c requirements.txt -o requirements-serve.txt
+uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
+
+train: setup ## train the served model again: first the base network, then the whole
+	.venv/bin/pneumo pretrain
+	.venv/bin/pneumo train
+
+notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
+	.venv/bin/pneumo notebook
+
+benchmark: setup ## measure what the README says about speed
+	$(python) benchmarks/serving.py
+
+container: ## build the image "pneumo" with docker, or with buildah where no docker answers
+	bash tests/container/container.sh build
+
+test-container: ## build the image, start it, send it a film
+	bash tests/container/container.sh test
+
+clean: ## remove .venv and caches; data, runs and models stay
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A .venv that works is kept. A name on the PATH may be a shim that fails when called, so each is asked to run.
+.venv/.made:
+	@if ! $(python) -c 'import pip; $(FITS)' 2>/dev/null; then \
+	  for python in $(PYTHONS); do \
+	    if "$$python" -c '$(FITS)' 2>/dev/null; then chosen=$$python; break; fi; \
+	    found="$$found $$python: $$("$$python" -c '$(FOUND)' 2>/dev/null || echo none)."; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    echo "expected Python 3.11 to 3.13 with venv (Debian: apt install python3-venv), found$$found" \
+	      "Name one with make PYTHON=..." >&2; exit 1; \
+	  fi; \
+	  echo "making .venv with $$chosen"; \
+	  "$$chosen" -m venv --clear .venv || exit 1; \
+	fi
+	@touch $@
+
+.venv/.serve: .venv/.made requirements-serve.txt pyproject.toml
+	@echo "installing requirements-serve.txt"
+	@$(pip) install --require-hashes -r requirements-serve.txt
+	@$(pip) install --no-deps -e .
+	@touch $@
+
+# imgaug asks for opencv-python, which needs the system's libGL; the headless build is the same without windows.
+.venv/.all: .venv/.serve requirements.txt
+	@echo "installing requirements.txt (TensorFlow is large: some minutes)"
+	@$(pip) install --require-hashes -r requirements.txt
+	@if ! $(python) -c 'import cv2' 2>/dev/null; then \
+	  version=$$($(python) -c 'import importlib.metadata as m; print(m.version("opencv-python"))') && \
+	  echo "import cv2 fails here: opencv-python $$version is replaced by opencv-python-headless" && \
+	  $(pip) uninstall -y opencv-python && \
+	  $(pip) install --no-deps --force-reinstall "opencv-python-headless==$$version" && \
+	  $(python) -c 'import cv2'; \
+	fi
+	@touch $@

@@ -1,0 +1,256 @@
+"""The web service: routes, error handlers, and configuration from the environment. The only file that imports Flask.
+
+`create_app()` is what gunicorn calls; `python app.py` serves too, with Flask's own server.
+"""
+
+import io
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flask import Flask, Request, Response, g, jsonify, render_template, request
+from PIL import Image
+from werkzeug.exceptions import HTTPException
+
+from pneumo import __version__, heatmap
+from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
+from pneumo.images import FORMATS
+from pneumo.predictor import Prediction, Predictor
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+PREVIEW_SIDE = 1024
+RAW_TYPES = ("image/", "application/octet-stream")
+
+log = logging.getLogger("pneumo")
+
+
+class MemoryRequest(Request):
+    """A request whose uploads stay in memory: Werkzeug would spool those over 500 kB to a file on disk."""
+
+    def _get_file_stream(self, *_: object, **__: object) -> io.BytesIO:  # type: ignore[override]
+        return io.BytesIO()
+
+
+def create_app(config: Mapping[str, object] | None = None) -> Flask:
+    """Build the application; `config` overrides the environment, and PREDICTOR in it replaces the shipped model.
+
+    Raises:
+        ModelError: the model's files do not belong to its card; then nothing is served.
+    """
+    app = Flask(__name__)
+    app.request_class = MemoryRequest
+    app.config.from_mapping(
+        MAX_CONTENT_LENGTH=int(os.environ.get("PNEUMO_MAX_MB", "32")) * 1024 * 1024,
+        MAX_FORM_PARTS=64,
+        THREADS=int(os.environ.get("PNEUMO_THREADS", "2")),
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+    )
+    app.config.from_mapping(config or {})
+    app.json.sort_keys = False
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    # The predictor has checked the hash and put one film through before it exists: an app is ready or is not at all.
+    predictor = app.config.get("PREDICTOR") or Predictor(threads=app.config["THREADS"])
+    samples = sorted(Path(app.static_folder, "samples").glob("*.jpeg"))
+
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+        g.request_id = uuid.uuid4().hex
+        g.outcome = None
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers.update(SECURITY_HEADERS)
+        if request.endpoint != "static":
+            response.headers["Cache-Control"] = "no-store"
+            response.headers["X-Request-ID"] = g.request_id
+            # the endpoint, not the path: what a stranger types there may name a patient
+            milliseconds = (time.perf_counter() - g.started) * 1000
+            log.info(
+                "%s %s %d %.0f ms model %s %s request %s",
+                request.endpoint or "none",
+                g.outcome or ("ok" if response.status_code < 400 else "refused"),
+                response.status_code,
+                milliseconds,
+                predictor.card.name,
+                predictor.card.version,
+                g.request_id,
+            )
+        return response
+
+    @app.get("/")
+    def page() -> str:
+        return render_page()
+
+    @app.post("/")
+    def page_answer() -> tuple[str, int]:
+        """The same answer as a page; with `X-Fragment` only the results, for the page's own script."""
+        if name := request.form.get("sample"):
+            files = [(path.name, path.read_bytes()) for path in samples if path.name == name]
+            if not files:
+                raise NoFileError("Expected the name of a sample film, received another.")
+        else:
+            files = uploads()
+        results = [read_for_page(name, data) for name, data in files]
+        problems = [result["problem"] for result in results if result["problem"]]
+        g.outcome = outcome(len(results), problems)
+        status = problems[0]["status"] if len(problems) == len(results) else 200
+        if request.headers.get("X-Fragment"):
+            return render_template("_results.html", results=results, model=predictor.card.contents), status
+        return render_page(results), status
+
+    @app.post("/predict")
+    def predict() -> tuple[Response, int] | Response:
+        with_map = request.args.get("heatmap", "0").lower() in ("1", "true", "yes")
+        files = uploads()
+        if len(files) == 1:
+            answer = answer_json(predictor.predict(files[0][1]), with_map)
+            g.outcome = answer["label"]
+            return jsonify(answer | {"request_id": g.request_id})
+        answers = []
+        for _, data in files:
+            try:
+                answers.append(answer_json(predictor.predict(data), with_map))
+            except PneumoError as error:
+                answers.append(problem(error))
+        g.outcome = outcome(len(answers), [a for a in answers if "error" in a])
+        return jsonify({"predictions": answers, "request_id": g.request_id})
+
+    @app.get("/health/live")
+    def live() -> Response:
+        return jsonify({"live": True})
+
+    @app.get("/health/ready")
+    def ready() -> Response:
+        card = predictor.card
+        return jsonify({"ready": True, "model": {"name": card.name, "version": card.version, "sha256": card.sha256}})
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        with app.open_resource("static/openapi.json") as stream:
+            document = json.load(stream)
+        document["info"]["version"] = __version__
+        return jsonify(document)
+
+    @app.errorhandler(PneumoError)
+    def refuse(error: PneumoError) -> tuple[Response | str, int]:
+        return as_problem(problem(error))
+
+    @app.errorhandler(413)
+    def too_large(_: HTTPException) -> tuple[Response | str, int]:
+        limit = app.config["MAX_CONTENT_LENGTH"] // 2**20
+        return as_problem(problem(TooLargeError(f"Expected at most {limit} MB in one request, received more.")))
+
+    @app.errorhandler(HTTPException)
+    def other(error: HTTPException) -> tuple[Response | str, int] | Response:
+        if error.code is None or error.code < 400:
+            return error.get_response()
+        name = error.name.lower().replace(" ", "_")
+        return as_problem({"title": error.name, "status": error.code, "detail": error.description, "error": name})
+
+    def render_page(results: list[dict] | None = None, problem: dict | None = None) -> str:
+        return render_template(
+            "index.html",
+            results=results or [],
+            problem=problem,
+            model=predictor.card.contents,
+            samples=[path.name for path in samples],
+            formats=[name.title() if name == "WEBP" else name for name in FORMATS],
+            max_megabytes=app.config["MAX_CONTENT_LENGTH"] // 2**20,
+            version=__version__,
+        )
+
+    def as_problem(body: dict) -> tuple[Response | str, int]:
+        """RFC 9457 for programs, the page with the same words for people."""
+        body = {"type": "about:blank", **body, "request_id": g.request_id}
+        g.outcome = g.outcome or body["error"]
+        wants_page = request.accept_mimetypes.best_match(["application/problem+json", "application/json", "text/html"])
+        if wants_page == "text/html":
+            if request.headers.get("X-Fragment"):
+                return render_template("_problem.html", problem=body), body["status"]
+            return render_page(problem=body), body["status"]
+        response = jsonify(body)
+        response.content_type = "application/problem+json"
+        return response, body["status"]
+
+    def read_for_page(name: str, data: bytes) -> dict:
+        """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
+        result = {"name": name, "bytes": len(data), "read_at": datetime.now(UTC), "problem": None}
+        try:
+            prediction = predictor.predict(data)
+        except PneumoError as error:
+            return result | {"problem": problem(error)}
+        preview = Image.fromarray(prediction.film.pixels)
+        preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        return result | {
+            "answer": answer_json(prediction, with_map=False) | {"request_id": g.request_id},
+            "film": heatmap.data_uri(preview, "JPEG", quality=85),
+            "overlay": heatmap.data_uri(prediction.overlay()),
+            "raised": bool(prediction.strengths.max() > 0),
+            "milliseconds": round((time.perf_counter() - g.started) * 1000),
+        }
+
+    return app
+
+
+def uploads() -> list[tuple[str, bytes]]:
+    """The films of this request: (file name, bytes), from the multipart field `file` or from a raw body.
+
+    Raises:
+        NoFileError: nothing was sent.
+        FormatError: a body of a type that is not read.
+    """
+    if request.mimetype == "multipart/form-data":
+        files = [(f.filename or "", f.read()) for f in request.files.getlist("file") if f.filename or f.content_length]
+        if not files:
+            raise NoFileError("Expected a picture in the multipart field `file`, received none.")
+        return files
+    data = request.get_data(cache=False)
+    if not data:
+        raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
+    if not request.mimetype.startswith(RAW_TYPES):
+        raise FormatError(
+            f"Expected multipart/form-data, or a body of type image/jpeg or image/png, received {request.mimetype or 'no type'}."
+        )
+    return [("", data)]
+
+
+def answer_json(prediction: Prediction, with_map: bool) -> dict:
+    """One entry of what `/predict` answers."""
+    answer = prediction.to_json()
+    return answer | {"heatmap": heatmap.data_uri(prediction.overlay())} if with_map else answer
+
+
+def problem(error: PneumoError) -> dict:
+    """RFC 9457 members of a refusal, with `error` for programs."""
+    return {"title": error.title, "status": error.status, "detail": str(error), "error": error.error}
+
+
+def outcome(count: int, problems: list[dict]) -> str:
+    """A word for the log: how many films were read and what refused the others."""
+    refused = ",".join(sorted({p["error"] for p in problems}))
+    return f"read {count - len(problems)} of {count}" + (f" ({refused})" if refused else "")
+
+
+if __name__ == "__main__":
+    create_app().run(host="0.0.0.0", port=int(os.environ.get("PORT", "5000")))

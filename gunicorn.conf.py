@@ -1,0 +1,65 @@
+"""How gunicorn serves the app: `gunicorn` in this folder reads this file by itself."""
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+
+from pneumo.card import read_card
+from pneumo.errors import ModelError
+
+
+def cores() -> int:
+    """Return how many processors this process may use: its affinity, cut by the container's quota (cgroup v2)."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13
+        count = os.process_cpu_count() or 1
+    elif hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:  # macOS
+        count = os.cpu_count() or 1
+    limit = Path("/sys/fs/cgroup/cpu.max")  # "max 100000" or "150000 100000": microseconds in each period
+    quota, period = limit.read_text().split() if limit.is_file() else ("max", "1")
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+# Each worker has a model of its own, and each model this many threads; the app reads the same variable.
+model_threads = max(1, int(os.environ.setdefault("PNEUMO_THREADS", "2")))
+
+wsgi_app = "app:create_app()"
+bind = f"0.0.0.0:{os.environ.get('PORT') or 5000}"
+workers = int(os.environ.get("WEB_CONCURRENCY") or max(1, cores() // model_threads))
+# Browsers connect directly, with no proxy in front: a sync worker would wait for the slowest of them.
+worker_class = "gthread"
+threads = 8
+# A worker that is stuck as a whole is replaced; one slow request is not (the app bounds how many may wait).
+timeout = 60
+graceful_timeout = 30
+# Interpreters do not survive a fork: every worker loads its own (gunicorn issues 1891, 2369, 2478).
+preload_app = False
+# It would be a socket below $HOME, which the container's user does not have.
+control_socket_disable = True
+# The heartbeat file; on a disk it can block a worker, and a read-only container has no other place.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+# No access log: it would hold addresses.
+accesslog = None
+errorlog = "-"
+
+
+class NoAddress(logging.Filter):
+    """Takes the sender's address out of gunicorn's line about a malformed request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the message; every record is kept."""
+        record.msg = re.sub(r" from ip=\S*: ", ": ", str(record.msg))
+        return True
+
+
+def on_starting(server: object) -> None:
+    """Refuse to start, in one sentence, if the model's files are not the ones its card describes."""
+    server.log.error_log.addFilter(NoAddress())
+    try:
+        read_card()
+    except ModelError as error:
+        server.log.error("%s", error)
+        sys.exit(1)

@@ -1,0 +1,68 @@
+"""What may differ between two films of the same chest: the training-time augmentation, and the only imgaug import.
+
+Three families: geometry (how the child lay), intensity (exposure and processing), acquisition (sharpness,
+compression, border). The third exists because in this data set sharpness and border alone tell the classes apart:
+normals were acquired larger and sharper, with more black border. A network must not live on that.
+"""
+
+import numpy as np
+
+if not hasattr(np, "sctypes"):  # imgaug 0.4.0 is from 2020; NumPy 2 dropped this one dictionary that it reads
+    np.sctypes = {
+        "int": [np.int8, np.int16, np.int32, np.int64],
+        "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+        "float": [np.float16, np.float32, np.float64],
+        "complex": [np.complex64, np.complex128],
+        "others": [bool, object, bytes, str, np.void],
+    }
+
+import imgaug.augmenters as iaa
+
+
+def geometry() -> list[iaa.Augmenter]:
+    """Flip, rotation ±12°, scale ±15 %, shift ±7 %, shear ±5°, and crops that take the border away."""
+    return [
+        iaa.Fliplr(0.5),
+        iaa.Sometimes(0.5, iaa.Crop(percent=(0, 0.12))),
+        iaa.Affine(
+            rotate=(-12, 12),
+            scale={"x": (0.87, 1.15), "y": (0.87, 1.15)},
+            translate_percent={"x": (-0.07, 0.07), "y": (-0.07, 0.07)},
+            shear=(-5, 5),
+            mode=["constant", "constant", "edge", "reflect"],
+        ),
+    ]
+
+
+def intensity() -> list[iaa.Augmenter]:
+    """Brightness and contrast ±30 %, gamma 0.65 to 1.5."""
+    return [
+        iaa.Sometimes(0.7, iaa.LinearContrast((0.7, 1.3))),
+        iaa.Sometimes(0.7, iaa.Multiply((0.7, 1.3))),
+        iaa.Sometimes(0.5, iaa.GammaContrast((0.65, 1.5))),
+    ]
+
+
+def acquisition() -> list[iaa.Augmenter]:
+    """Blur, down-and-up sampling, sharpening, noise, and JPEG at quality 40 to 95."""
+    return [
+        # three draws, not iaa.OneOf, which does not follow the seed
+        iaa.Sometimes(0.25, iaa.GaussianBlur((0.3, 1.6))),
+        iaa.Sometimes(0.25, iaa.KeepSizeByResize(iaa.Resize((0.35, 0.9)), interpolation="cubic")),
+        iaa.Sometimes(0.2, iaa.Sharpen(alpha=(0.1, 0.6), lightness=(0.9, 1.1))),
+        iaa.Sometimes(0.2, iaa.AdditiveGaussianNoise(scale=(1, 6))),
+        iaa.Sometimes(0.3, iaa.JpegCompression(compression=(20, 80))),
+    ]
+
+
+def pipeline(seed: int) -> iaa.Augmenter:
+    """All of it, plus one erased rectangle in half of the films; the same seed gives the same pictures."""
+    erase = iaa.Sometimes(0.5, iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0))
+    whole = iaa.Sequential([*geometry(), *intensity(), *acquisition(), erase])
+    whole.seed_(seed)  # `seed=` would leave the children on imgaug's global generator
+    return whole
+
+
+def augment(films: np.ndarray, seed: int) -> np.ndarray:
+    """Augment (n, H, W) uint8 to the same shape and type."""
+    return pipeline(seed)(images=films[..., None])[..., 0]

@@ -1,0 +1,121 @@
+"""A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays and batches.
+
+Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj);
+names it does not know are each their own patient. Knows nothing of networks.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pneumo.errors import PneumoError
+from pneumo.images import decode, squash
+
+LABELS = ("NORMAL", "PNEUMONIA")
+AETIOLOGIES = ("normal", "bacteria", "virus")
+PARTS = ("train", "validation", "internal_test")
+SPLIT_SEED = 0
+_PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
+_NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-\d+(?:-\d+)?")
+_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One film on disk: `label` is one of LABELS; `aetiology` one of AETIOLOGIES, or None where the name is silent."""
+
+    path: Path
+    label: str
+    aetiology: str | None
+    patient: str
+
+    @property
+    def target(self) -> int:
+        """1 for pneumonia, 0 for normal."""
+        return LABELS.index(self.label)
+
+
+def patient_key(name: str) -> tuple[str, str | None]:
+    """Patient key and aetiology of a file name.
+
+    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients.
+    """
+    stem = Path(name).stem
+    if match := _PNEUMONIA.fullmatch(stem):
+        return f"{match[1]}_{match[2]}", match[2]
+    if match := _NORMAL.fullmatch(stem):
+        return f"{match[1]}-{match[2]}", "normal"
+    return stem, None
+
+
+def is_picture(path: Path) -> bool:
+    """Tell a picture from what else lies in a folder, by its name alone (macOS leaves `._name` files behind)."""
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def scan(folder: Path) -> list[Example]:
+    """List the films of `folder/{NORMAL,PNEUMONIA}`, sorted by path.
+
+    Raises:
+        FileNotFoundError: one of the two folders is missing or holds no picture.
+    """
+    examples = []
+    for label in LABELS:
+        paths = sorted(filter(is_picture, (folder / label).glob("*"))) if (folder / label).is_dir() else []
+        if not paths:
+            raise FileNotFoundError(f"Expected films in {folder / label}, found none.")
+        for path in paths:
+            patient, aetiology = patient_key(path.name)
+            examples.append(Example(path, label, aetiology, patient))
+    return examples
+
+
+def content_hashes(examples: Iterable[Example]) -> list[str]:
+    """SHA-256 of every file, in order."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda example: hashlib.sha256(example.path.read_bytes()).hexdigest(), examples))
+
+
+def fingerprint(hashes: Iterable[str]) -> str:
+    """One SHA-256 for a set of files, whatever their names and order."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_SEED) -> dict[str, list[Example]]:
+    """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
+
+    Two patient keys that share a byte-identical film are one group, so no content crosses a border either.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    _, patients = np.unique([example.patient for example in examples], return_inverse=True)
+    _, contents = np.unique(hashes, return_inverse=True)
+    nodes = patients.max() + 1 + contents.max() + 1  # a graph of patients and contents, an edge a film
+    edges = coo_array((np.ones(len(examples)), (patients, patients.max() + 1 + contents)), shape=(nodes, nodes))
+    _, component = connected_components(edges, directed=False)
+    strata = [example.aetiology or example.label for example in examples]
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, component[patients])
+    part_of = np.zeros(len(examples), int)
+    for part, (_, held_out) in zip((2, 1), folds, strict=False):
+        part_of[held_out] = part
+    return {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
+
+
+def load(examples: Sequence[Example], size: int) -> np.ndarray:
+    """Decode and squash every film: (n, size, size) uint8. An unreadable film raises, with its name."""
+
+    def one(example: Example) -> np.ndarray:
+        try:
+            return squash(decode(example.path.read_bytes()).pixels, size)
+        except PneumoError as error:
+            raise type(error)(f"{example.path}: {error}") from None
+
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(one, examples)))

@@ -1,0 +1,49 @@
+"""What can go wrong with what a person sent, each with its HTTP status and a word for programs."""
+
+
+class PneumoError(Exception):
+    """A refusal a person can act on; the message says what was expected and what came."""
+
+    status = 500
+    error = "internal"
+    title = "Something went wrong"
+
+
+class NoFileError(PneumoError):
+    """The request carries no film."""
+
+    status = 400
+    error = "no_file"
+    title = "No film was sent"
+
+
+class TooLargeError(PneumoError):
+    """More bytes or pixels than are read."""
+
+    status = 413
+    error = "too_large"
+    title = "The file is too large"
+
+
+class FormatError(PneumoError):
+    """A file of a kind that is not read."""
+
+    status = 415
+    error = "unsupported_format"
+    title = "This kind of file is not read"
+
+
+class UnreadableError(PneumoError):
+    """A file of an allowed kind whose content cannot be decoded as one picture."""
+
+    status = 422
+    error = "unreadable"
+    title = "The picture cannot be read"
+
+
+class ModelError(PneumoError):
+    """The model's files and its card do not belong together; nothing is served."""
+
+    status = 503
+    error = "model"
+    title = "The model cannot be loaded"

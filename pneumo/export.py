@@ -1,0 +1,42 @@
+"""Keras model -> the served LiteRT file, int8 inside and float32 at both ends."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pneumo.images import to_input
+from pneumo.networks import map_model
+
+
+def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
+    """Write the map model (film -> map of logits) as full-integer int8, calibrated on `films` (n, H, W) uint8.
+
+    The last 1×1 convolution stays in float32, so that the logits do not move in steps of 1/256 of their range.
+
+    Raises:
+        ValueError: the converter put in an operation that plain LiteRT does not have.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+    from litert_quantizer import qtyping, quantizer, recipe
+
+    size = model.input.shape[1]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, "float.tflite")
+        map_model(model).export(plain, format="litert", verbose=False)
+        interpreter = Interpreter(str(plain))
+        ((signature, ends),) = interpreter.get_signature_list().items()
+        last = interpreter.get_output_details()[0]["name"]
+        worker = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
+        for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+            worker.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
+        worker.update_quantization_recipe(re.escape(last), qtyping.TFLOperationName.CONV_2D, algorithm_key="no_quantize")
+        examples = [{ends["inputs"][0]: to_input(film, size)} for film in films]
+        result = worker.quantize(worker.calibrate({signature: examples}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result.export_model(path, overwrite=True)
+    for operation in Interpreter(str(path))._get_ops_details():
+        if operation["op_name"].startswith("Flex"):
+            raise ValueError(f"Expected only LiteRT's own operations in {path}, received {operation['op_name']}.")

@@ -1,0 +1,125 @@
+"""Bytes -> a grey film -> what the network reads: the one truth about pixels, in training and in serving.
+
+Nothing here knows about networks, thresholds or HTTP. A DICOM decoder will join `decode` as one more
+branch that returns the same `Film`.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pneumo.errors import FormatError, TooLargeError, UnreadableError
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+MAX_PIXELS = 32_000_000  # a 35 × 43 cm film at 0.1 mm is 15 megapixels
+MIN_SIDE = 32  # below this there is no film to read, whatever the network would answer
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size (by its own transform, so cheaply) as long as both sides keep
+# this many pixels: twice what the network reads. Training takes the same path.
+DECODE_AT_LEAST = 448
+_SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn the picture by 90°
+
+
+@dataclass(frozen=True)
+class Film:
+    """A decoded picture: `pixels` (H, W) uint8, bones bright; `width` and `height` as in the file, upright."""
+
+    pixels: np.ndarray
+    format: str
+    width: int
+    height: int
+    warnings: tuple[str, ...] = ()
+
+
+def decode(data: bytes) -> Film:
+    """Decode one picture of an allowed format to grey.
+
+    Raises:
+        FormatError: not JPEG, PNG, TIFF, WebP or BMP (told by content, never by name).
+        TooLargeError: more than MAX_PIXELS, told from the header before any pixel is decoded.
+        UnreadableError: truncated, damaged, animated, smaller than MIN_SIDE, or of a pixel type without meaning here.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower limit follows
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise FormatError(f"Expected a JPEG, PNG, TIFF, WebP or BMP picture, received {_describe(data)}.") from None
+    except Image.DecompressionBombError:
+        raise TooLargeError(f"Expected at most {MAX_PIXELS / 1e6:.0f} megapixels, received far more.") from None
+    except (OSError, SyntaxError, ValueError, OverflowError) as error:
+        raise UnreadableError(f"The picture's header is damaged: {error}.") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise TooLargeError(f"Expected at most {MAX_PIXELS / 1e6:.0f} megapixels, received {width} × {height}.")
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableError(f"Expected at least {MIN_SIDE} × {MIN_SIDE} pixels, received {width} × {height}.")
+    file_format = "JPEG" if image.format == "MPO" else image.format  # a phone's JPEG with a second view behind it
+    if file_format != "JPEG" and getattr(image, "n_frames", 1) > 1:
+        raise UnreadableError(f"Expected one picture in the file, received {image.n_frames}.")
+    try:
+        if file_format == "JPEG":
+            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (DECODE_AT_LEAST, DECODE_AT_LEAST))
+        image.load()
+        swapped = image.getexif().get(0x0112) in _SWAPS_SIDES
+        pixels, notes = _grey(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError, OverflowError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise UnreadableError(f"The picture is damaged or cut short: {error}.") from None
+    if swapped:
+        width, height = height, width
+    return Film(pixels, file_format, width, height, notes)
+
+
+def squash(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Resize (H, W) uint8 to (size, size) uint8 with Pillow's antialiased bicubic filter, aspect ratio not kept.
+
+    The films of the training set were squashed this way; PIL's and TensorFlow's filters differ enough to change
+    answers, so this is the only resize there is.
+    """
+    if pixels.shape == (size, size):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def to_input(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Make what the network reads of (H, W) uint8: (1, size, size, 3) float32 in 0..255, grey repeated."""
+    grey = squash(pixels, size).astype(np.float32)
+    return np.repeat(grey[None, :, :, None], 3, axis=3)  # (1, size, size, 3)
+
+
+def _grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Reduce any decoded picture to (H, W) uint8, with what a reader should know of how."""
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own convert() clips it to white
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise UnreadableError("Expected grey values of 8 or 16 bits, received 32 bits.")
+        twelve = values.max() <= 0x0FFF
+        grey = (values >> (4 if twelve else 8)).astype(np.uint8)
+        if getattr(image, "tag_v2", {}).get(262) == 0:  # TIFF WhiteIsZero; Pillow inverts it for 8 bits only
+            grey = 255 - grey
+        return grey, ("16-bit picture that holds 12-bit values: read as 12-bit.",) if twelve else ()
+    if image.mode == "F":
+        raise UnreadableError("Expected grey values of 8 or 16 bits, received floating point.")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return np.asarray(image.convert("L")), ()
+
+
+def _describe(data: bytes) -> str:
+    """Say what kind of file the bytes look like, as far as a few well-known beginnings tell."""
+    if not data:
+        return "an empty file"
+    known = {b"%PDF": "a PDF", b"PK\x03\x04": "a ZIP archive", b"GIF8": "a GIF", b"<": "HTML, XML or SVG text"}
+    for magic, name in known.items():
+        if data.lstrip()[:8].startswith(magic):
+            return name
+    if data[128:132] == b"DICM":
+        return "a DICOM file, which this version does not read"
+    if data[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif"):
+        return "a HEIC or AVIF picture"
+    return f"{len(data)} bytes of something else"

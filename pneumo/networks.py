@@ -1,0 +1,109 @@
+"""The architectures: VGG-16 as published, its batch-normalised twin to train from scratch, and the per-position head.
+
+Simonyan and Zisserman, arXiv 1409.1556. Layers are named as in `keras.applications.vgg16`, and the graph is flat, so
+that `get_layer("block5_conv3")` works. All networks here read (n, H, W, 3) float32 RGB in 0..255.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions of each block
+RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.vgg16.preprocess_input` subtracts
+LAST_CONV = "block5_conv3"
+CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
+MAP_NAME = "logit_map"
+
+
+def vgg16(size: int | None) -> keras.Model:
+    """Plain VGG-16 without its top: (n, size, size, 3) RGB 0..255 -> (n, size/16, size/16, 512) after block5_conv3.
+
+    The mean is subtracted inside. Channels stay in RGB order: `load_imagenet` turns the first kernel round instead.
+    """
+    inputs = keras.Input((size, size, 3), name="film")
+    x = keras.layers.Rescaling(1.0, offset=[-m for m in RGB_MEAN], name="subtract_mean")(inputs)
+    base = keras.applications.VGG16(include_top=False, weights=None, input_tensor=x)
+    return keras.Model(inputs, base.get_layer(LAST_CONV).output, name="vgg16")
+
+
+def load_imagenet(model: keras.Model) -> None:
+    """Give a `vgg16` model Keras' ImageNet weights (a download); they expect BGR, the model RGB."""
+    source = keras.applications.VGG16(include_top=False, weights="imagenet")
+    for name in CONV_NAMES:
+        kernel, bias = source.get_layer(name).get_weights()
+        kernel = kernel[:, :, ::-1] if name == CONV_NAMES[0] else kernel
+        model.get_layer(name).set_weights([kernel, bias])
+
+
+def vgg16_bn(classes: int, dropout: float = 0.3) -> keras.Model:
+    """VGG-16 with batch normalisation after each convolution, then average, dropout and `classes` logits (float32)."""
+    x = inputs = keras.Input((None, None, 3), name="film")
+    x = keras.layers.Rescaling(1.0, offset=[-m for m in RGB_MEAN], name="subtract_mean")(x)
+    for block, (filters, convolutions) in enumerate(BLOCKS, 1):
+        for c in range(1, convolutions + 1):
+            name = f"block{block}_conv{c}"
+            x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
+            x = keras.layers.BatchNormalization(momentum=0.95, name=f"{name}_bn")(x)
+            x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        if block < len(BLOCKS):
+            x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="average", dtype="float32")(x)  # (n, 512)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)  # (n, classes)
+    return keras.Model(inputs, logits, name="vgg16_bn")
+
+
+def fold(model: keras.Model) -> dict[str, list[np.ndarray]]:
+    """Fold every batch normalisation of a `vgg16_bn` into its convolution: layer name -> [kernel, bias], float32.
+
+    gamma·(W∗x + b − mean)/sqrt(var + eps) + beta is a convolution with W·s and (b − mean)·s + beta, s = gamma/sqrt(…),
+    so a plain VGG-16 with these weights computes the same features.
+    """
+    folded = {}
+    for name in CONV_NAMES:
+        kernel, bias = model.get_layer(name).get_weights()
+        norm = model.get_layer(f"{name}_bn")
+        gamma, beta, mean, variance = norm.get_weights()
+        scale = gamma / np.sqrt(variance + norm.epsilon)  # (filters,)
+        folded[name] = [kernel * scale, (bias - mean) * scale + beta]
+    return folded
+
+
+def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
+    """Put the per-position head on `base`: film -> probability of pneumonia (n, 1).
+
+    1×1 convolutions end in one logit a position, and the film's logit is their mean: that map *is* the class
+    activation map, `mean(map) == logit`, with no backward pass (house.md calls it a head that explains itself;
+    cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
+    """
+    x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
+    x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, 14, 14, units)
+    x = keras.layers.Dropout(dropout, name="top_dropout2")(x)
+    logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, 14, 14, 1)
+    logit = keras.layers.GlobalAveragePooling2D(name="logit")(logit_map)  # (n, 1)
+    return keras.Model(base.input, keras.layers.Activation("sigmoid", name="probability")(logit), name="pneumo")
+
+
+def map_model(model: keras.Model) -> keras.Model:
+    """The same network ending at its map of logits: film -> (n, 14, 14, 1). What is exported and served."""
+    return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
+
+
+def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> None:
+    """Write layer name -> weights as an .npz of `dtype` (no code inside, unlike a .keras file)."""
+    arrays = {f"{name}/{i}": w.astype(dtype) for name, ws in layers.items() for i, w in enumerate(ws)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+
+
+def load_layers(model: keras.Model, path: Path) -> None:
+    """Set the layers of `model` that `path` names.
+
+    Raises:
+        ValueError: a layer is missing in the model or has another shape.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        names = dict.fromkeys(key.rsplit("/", 1)[0] for key in stored.files)
+        for name in names:
+            model.get_layer(name).set_weights([stored[f"{name}/{i}"].astype(np.float32) for i in (0, 1)])

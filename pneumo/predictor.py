@@ -1,0 +1,118 @@
+"""Load the served model once; bytes of a film -> a Prediction. Knows neither HTTP nor how the model was trained."""
+
+import math
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pneumo import heatmap
+from pneumo.card import Card, read_card
+from pneumo.dataset import LABELS
+from pneumo.errors import ModelError
+from pneumo.images import Film, decode, to_input
+
+SMALL_SIDE = 128
+LONG_SHAPE = 2.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An opinion about one film; `probability` is that of pneumonia, calibrated; `logit_map` (14, 14) float32."""
+
+    label: str
+    probability: float
+    threshold: float
+    model: dict[str, str]
+    image: dict[str, str | int]
+    warnings: list[str]
+    film: Film = field(repr=False)
+    logit_map: np.ndarray = field(repr=False)
+    strengths: np.ndarray = field(repr=False)
+
+    def to_json(self) -> dict:
+        """What `/predict` answers, without heat map and request id."""
+        hidden = ("film", "logit_map", "strengths")
+        return {key: value for key, value in self.__dict__.items() if key not in hidden}
+
+    def overlay(self) -> Image.Image:
+        """The regions that raised the probability, clear elsewhere, at the film's aspect ratio."""
+        return heatmap.overlay(self.strengths, self.film.width, self.film.height)
+
+
+class Predictor:
+    """The served model of a card, checked and warmed up; safe to call from several threads.
+
+    Raises:
+        ModelError: the file is not the card's, or its input or output is not what the card says.
+    """
+
+    def __init__(self, card: Card | Path | None = None, threads: int = 2) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.card = card if isinstance(card, Card) else read_card(card)
+        try:
+            self._interpreter = Interpreter(str(self.card.file("served")), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self.card.file('served')} is not a LiteRT model: {error}") from None
+        (self._input,), (self._output,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        for what, details, expected in (
+            ("input", self._input, (1, self.card.size, self.card.size, 3)),
+            ("output", self._output, tuple(self.card.contents["output"]["shape"])),
+        ):
+            if tuple(details["shape"]) != expected or details["dtype"] != np.float32:
+                raise ModelError(
+                    f"Expected {what} {expected} float32, received {tuple(details['shape'])} {details['dtype'].__name__}."
+                )
+        self._lock = threading.Lock()  # invoke() lets other threads run, but nothing may touch the interpreter meanwhile
+        threshold_logit = math.log(self.card.threshold / (1 - self.card.threshold))
+        self._floor = (threshold_logit - self.card.intercept) / self.card.slope
+        self.logit_map(np.zeros((self.card.size, self.card.size), np.uint8))  # the first pass is slow: have it now
+
+    def logit_map(self, pixels: np.ndarray) -> np.ndarray:
+        """One forward pass: (H, W) uint8 -> (14, 14) float32 logits, whose mean is the film's logit."""
+        batch = to_input(pixels, self.card.size)
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], batch)
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output["index"])[0, :, :, 0]
+
+    def probability(self, logit: float) -> float:
+        """Calibrated probability of pneumonia of a film's logit."""
+        return 1 / (1 + math.exp(-(self.card.slope * logit + self.card.intercept)))
+
+    def predict(self, data: bytes) -> Prediction:
+        """Read one film.
+
+        Raises:
+            FormatError, TooLargeError, UnreadableError: see `images.decode`.
+        """
+        film = decode(data)
+        logit_map = self.logit_map(film.pixels)
+        probability = self.probability(float(logit_map.mean()))
+        return Prediction(
+            label=LABELS[probability >= self.card.threshold],
+            probability=probability,
+            threshold=self.card.threshold,
+            model={"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256},
+            image={"format": film.format, "width": film.width, "height": film.height},
+            warnings=[*film.warnings, *_doubts(film)],
+            film=film,
+            logit_map=logit_map,
+            strengths=heatmap.strength(logit_map, self._floor, self.card.heatmap_scale),
+        )
+
+
+def _doubts(film: Film) -> list[str]:
+    """What a reader should know of the picture before trusting the answer."""
+    doubts = []
+    if min(film.width, film.height) < SMALL_SIDE:
+        doubts.append(f"The picture is small ({film.width} × {film.height} pixels): fine signs are lost.")
+    if max(film.width, film.height) > LONG_SHAPE * min(film.width, film.height):
+        doubts.append("The picture is much longer than a chest film: is it cut or joined?")
+    if film.pixels.std() < 8:
+        doubts.append("The picture is almost of one grey: there is hardly anything to read.")
+    return doubts
