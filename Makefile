@@ -3,7 +3,7 @@ PORT ?= 5000
 # Tried in this order; PYTHON=... is taken instead. The range is the one in pyproject.toml.
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-FOUND := import sys, importlib.util as u; print(sys.version.split()[0], "" if u.find_spec("ensurepip") else "without venv")
+FOUND := import sys, importlib.util as u; print(sys.version.split()[0] + ("" if u.find_spec("ensurepip") else " without venv"))
 python := .venv/bin/python
 pip := $(python) -m pip --disable-pip-version-check -q
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from flask import Flask, Request, Response, g, jsonify, render_template, request
 from PIL import Image
 from werkzeug.exceptions import HTTPException
@@ -63,6 +64,9 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     )
     app.config.from_mapping(config or {})
     app.json.sort_keys = False
+    # the scale beside every heat map: the overlay of all strengths from 0 to 1
+    ramp = np.linspace(0, 1, heatmap.LONGER_SIDE)[None]
+    app.jinja_env.globals["legend"] = heatmap.data_uri(heatmap.overlay(ramp, 8, 1))
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
         log.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -175,7 +179,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             problem=problem,
             model=predictor.card.contents,
             samples=[path.name for path in samples],
-            formats=[name.title() if name == "WEBP" else name for name in FORMATS],
+            formats=["WebP" if name == "WEBP" else name for name in FORMATS],
             max_megabytes=app.config["MAX_CONTENT_LENGTH"] // 2**20,
             version=__version__,
         )
@@ -229,9 +233,8 @@ def uploads() -> list[tuple[str, bytes]]:
     if not data:
         raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
     if not request.mimetype.startswith(RAW_TYPES):
-        raise FormatError(
-            f"Expected multipart/form-data, or a body of type image/jpeg or image/png, received {request.mimetype or 'no type'}."
-        )
+        received = request.mimetype or "no type"
+        raise FormatError(f"Expected multipart/form-data, or a body of type image/jpeg or image/png, received {received}.")
     return [("", data)]
 
 

@@ -57,8 +57,8 @@ def acquisition() -> list[iaa.Augmenter]:
 
 def pipeline(seed: int) -> iaa.Augmenter:
     """All of it, plus one erased rectangle in half of the films; the same seed gives the same pictures."""
-    erase = iaa.Sometimes(0.5, iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0))
-    whole = iaa.Sequential([*geometry(), *intensity(), *acquisition(), erase])
+    rectangle = iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0)
+    whole = iaa.Sequential([*geometry(), *intensity(), *acquisition(), iaa.Sometimes(0.5, rectangle)])
     whole.seed_(seed)  # `seed=` would leave the children on imgaug's global generator
     return whole
 

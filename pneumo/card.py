@@ -28,6 +28,7 @@ class Card:
     name: str
     version: str
     size: int
+    output_shape: tuple[int, ...]
     threshold: float
     slope: float
     intercept: float
@@ -76,6 +77,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
             name=contents["name"],
             version=contents["version"],
             size=int(contents["input"]["size"]),
+            output_shape=tuple(contents["output"]["shape"]),
             threshold=float(contents["threshold"]),
             slope=float(contents["calibration"]["slope"]),
             intercept=float(contents["calibration"]["intercept"]),
@@ -83,7 +85,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
             sha256=contents["files"]["served"]["sha256"],
             contents=contents,
         )
-        wanted = {role: contents["files"][role]["sha256"] for role in roles}
+        wanted = {role: (card.file(role), contents["files"][role]["sha256"]) for role in roles}
         labels = tuple(contents["labels"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The model card {path} lacks what the code reads: {error!r}.") from None
@@ -91,10 +93,11 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
     if not (0 < card.threshold < 1 and card.slope > 0 and card.heatmap_scale > 0):
         raise ModelError(f"Expected 0 < threshold < 1, slope > 0 and heatmap scale > 0 in {path}.")
-    for role, expected in wanted.items():
-        file = card.file(role)
+    for role, (file, expected) in wanted.items():
         if not file.is_file():
             raise ModelError(f"Expected the {role} model at {file}, found no file.")
         if (received := sha256(file)) != expected:
-            raise ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: not the model of its card.")
+            raise ModelError(
+                f"Expected {file} to have SHA-256 {expected}, received {received}: another model."
+            )
     return card

@@ -6,6 +6,7 @@ names it does not know are each their own patient. Knows nothing of networks.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,6 +91,9 @@ def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_
     """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
 
     Two patient keys that share a byte-identical film are one group, so no content crosses a border either.
+
+    Raises:
+        PneumoError: fewer than ten films of every aetiology.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -101,6 +105,8 @@ def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_
     edges = coo_array((np.ones(len(examples)), (patients, patients.max() + 1 + contents)), shape=(nodes, nodes))
     _, component = connected_components(edges, directed=False)
     strata = [example.aetiology or example.label for example in examples]
+    if max(Counter(strata).values()) < 10:
+        raise PneumoError(f"Expected at least ten films of a kind to split, received {dict(Counter(strata))}.")
     folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, component[patients])
     part_of = np.zeros(len(examples), int)
     for part, (_, held_out) in zip((2, 1), folds, strict=False):

@@ -47,3 +47,10 @@ class ModelError(PneumoError):
     status = 503
     error = "model"
     title = "The model cannot be loaded"
+
+
+class RunError(PneumoError):
+    """A training run that cannot be begun or continued as asked."""
+
+    error = "run"
+    title = "The run cannot go on"

@@ -1,5 +1,7 @@
 """Keras model -> the served LiteRT file, int8 inside and float32 at both ends."""
 
+import contextlib
+import io
 import re
 import tempfile
 from pathlib import Path
@@ -32,11 +34,13 @@ def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
         worker = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
         for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             worker.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
-        worker.update_quantization_recipe(re.escape(last), qtyping.TFLOperationName.CONV_2D, algorithm_key="no_quantize")
+        worker.update_quantization_recipe(
+            re.escape(last), qtyping.TFLOperationName.CONV_2D, algorithm_key="no_quantize"
+        )
         examples = [{ends["inputs"][0]: to_input(film, size)} for film in films]
-        result = worker.quantize(worker.calibrate({signature: examples}))
         path.parent.mkdir(parents=True, exist_ok=True)
-        result.export_model(path, overwrite=True)
+        with contextlib.redirect_stdout(io.StringIO()):  # sizes of temporary files
+            worker.quantize(worker.calibrate({signature: examples})).export_model(path, overwrite=True)
     for operation in Interpreter(str(path))._get_ops_details():
         if operation["op_name"].startswith("Flex"):
             raise ValueError(f"Expected only LiteRT's own operations in {path}, received {operation['op_name']}.")

@@ -20,6 +20,8 @@ MIN_SIDE = 32  # below this there is no film to read, whatever the network would
 # this many pixels: twice what the network reads. Training takes the same path.
 DECODE_AT_LEAST = 448
 _SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn the picture by 90°
+_MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_DAMAGE = (OSError, SyntaxError, ValueError, OverflowError)  # what Pillow's readers raise on damaged data
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ def decode(data: bytes) -> Film:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower limit follows
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        if name := next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None):
+            raise UnreadableError(f"The file begins as a {name} picture, but its header is cut or unusual.") from None
         raise FormatError(f"Expected a JPEG, PNG, TIFF, WebP or BMP picture, received {_describe(data)}.") from None
     except Image.DecompressionBombError:
         raise TooLargeError(f"Expected at most {MAX_PIXELS / 1e6:.0f} megapixels, received far more.") from None
-    except (OSError, SyntaxError, ValueError, OverflowError) as error:
+    except _DAMAGE as error:
         raise UnreadableError(f"The picture's header is damaged: {error}.") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -57,15 +61,16 @@ def decode(data: bytes) -> Film:
     if min(width, height) < MIN_SIDE:
         raise UnreadableError(f"Expected at least {MIN_SIDE} × {MIN_SIDE} pixels, received {width} × {height}.")
     file_format = "JPEG" if image.format == "MPO" else image.format  # a phone's JPEG with a second view behind it
-    if file_format != "JPEG" and getattr(image, "n_frames", 1) > 1:
-        raise UnreadableError(f"Expected one picture in the file, received {image.n_frames}.")
     try:
+        if file_format != "JPEG" and getattr(image, "n_frames", 1) > 1:  # counting may run into a damaged second one
+            raise UnreadableError(f"Expected one picture in the file, received {image.n_frames}.")
         if file_format == "JPEG":
             image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (DECODE_AT_LEAST, DECODE_AT_LEAST))
         image.load()
         swapped = image.getexif().get(0x0112) in _SWAPS_SIDES
-        pixels, notes = _grey(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, OverflowError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # a turned copy has lost its TIFF tags
+        pixels, notes = _grey(ImageOps.exif_transpose(image), white_is_zero)
+    except (*_DAMAGE, EOFError, IndexError, TypeError, Image.DecompressionBombError) as error:
         raise UnreadableError(f"The picture is damaged or cut short: {error}.") from None
     if swapped:
         width, height = height, width
@@ -89,7 +94,7 @@ def to_input(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.repeat(grey[None, :, :, None], 3, axis=3)  # (1, size, size, 3)
 
 
-def _grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+def _grey(image: Image.Image, white_is_zero: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reduce any decoded picture to (H, W) uint8, with what a reader should know of how."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own convert() clips it to white
         values = np.asarray(image)
@@ -97,7 +102,7 @@ def _grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
             raise UnreadableError("Expected grey values of 8 or 16 bits, received 32 bits.")
         twelve = values.max() <= 0x0FFF
         grey = (values >> (4 if twelve else 8)).astype(np.uint8)
-        if getattr(image, "tag_v2", {}).get(262) == 0:  # TIFF WhiteIsZero; Pillow inverts it for 8 bits only
+        if white_is_zero:  # Pillow inverts it for 8 bits only
             grey = 255 - grey
         return grey, ("16-bit picture that holds 12-bit values: read as 12-bit.",) if twelve else ()
     if image.mode == "F":

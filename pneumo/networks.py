@@ -4,16 +4,21 @@ Simonyan and Zisserman, arXiv 1409.1556. Layers are named as in `keras.applicati
 that `get_layer("block5_conv3")` works. All networks here read (n, H, W, 3) float32 RGB in 0..255.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from pneumo.card import Card
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions of each block
 RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.vgg16.preprocess_input` subtracts
 LAST_CONV = "block5_conv3"
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
 MAP_NAME = "logit_map"
+TOP_NAMES = ("top_conv1", MAP_NAME)
+LAST_BLOCK = CONV_NAMES[-3:]
 
 
 def vgg16(size: int | None) -> keras.Model:
@@ -90,6 +95,11 @@ def map_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
 
 
+def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.ndarray]]:
+    """Weights of the named layers: layer name -> [kernel, bias]."""
+    return {name: model.get_layer(name).get_weights() for name in names}
+
+
 def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> None:
     """Write layer name -> weights as an .npz of `dtype` (no code inside, unlike a .keras file)."""
     arrays = {f"{name}/{i}": w.astype(dtype) for name, ws in layers.items() for i, w in enumerate(ws)}
@@ -107,3 +117,11 @@ def load_layers(model: keras.Model, path: Path) -> None:
         names = dict.fromkeys(key.rsplit("/", 1)[0] for key in stored.files)
         for name in names:
             model.get_layer(name).set_weights([stored[f"{name}/{i}"].astype(np.float32) for i in (0, 1)])
+
+
+def from_card(card: Card) -> keras.Model:
+    """The float32 Keras model that the served file was made of: the base weights, then the trained top over them."""
+    model = add_head(vgg16(card.size), **card.contents["head"])
+    for role in ("base", "top"):
+        load_layers(model, card.file(role))
+    return model

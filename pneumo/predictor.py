@@ -61,13 +61,12 @@ class Predictor:
         (self._input,), (self._output,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         for what, details, expected in (
             ("input", self._input, (1, self.card.size, self.card.size, 3)),
-            ("output", self._output, tuple(self.card.contents["output"]["shape"])),
+            ("output", self._output, self.card.output_shape),
         ):
             if tuple(details["shape"]) != expected or details["dtype"] != np.float32:
-                raise ModelError(
-                    f"Expected {what} {expected} float32, received {tuple(details['shape'])} {details['dtype'].__name__}."
-                )
-        self._lock = threading.Lock()  # invoke() lets other threads run, but nothing may touch the interpreter meanwhile
+                received = f"{tuple(details['shape'])} {details['dtype'].__name__}"
+                raise ModelError(f"Expected the model's {what} to be {expected} float32, received {received}.")
+        self._lock = threading.Lock()  # invoke() lets other threads run, but none may touch the interpreter meanwhile
         threshold_logit = math.log(self.card.threshold / (1 - self.card.threshold))
         self._floor = (threshold_logit - self.card.intercept) / self.card.slope
         self.logit_map(np.zeros((self.card.size, self.card.size), np.uint8))  # the first pass is slow: have it now
@@ -82,7 +81,8 @@ class Predictor:
 
     def probability(self, logit: float) -> float:
         """Calibrated probability of pneumonia of a film's logit."""
-        return 1 / (1 + math.exp(-(self.card.slope * logit + self.card.intercept)))
+        exponent = -(self.card.slope * logit + self.card.intercept)
+        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) would raise
 
     def predict(self, data: bytes) -> Prediction:
         """Read one film.

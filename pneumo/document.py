@@ -1,0 +1,90 @@
+"""Figures in the README come from here: from the card, the benchmark's JSON and the model's own answer, never by hand.
+
+`pneumo document` rewrites what stands between `<!-- NAME -->` and `<!-- /NAME -->`; with `--check` it only compares.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from pneumo.card import MODELS, Card, read_card
+from pneumo.predictor import Predictor
+
+ROOT = MODELS.parent
+SAMPLE = "static/samples/person1084_bacteria_3024.jpeg"
+_ROWS = {
+    "auc": "AUC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "f1": "F1",
+    "brier": "Brier score",
+    "ece": "ECE",
+}
+
+
+def results(card: Card) -> str:
+    """Table of the internal test, with its counts and how the served model agrees with the float one."""
+    test, agreement = card.contents["metrics"]["internal_test"], card.contents["agreement"]
+    part = card.contents["data"]["parts"]["internal_test"]
+    confusion = test["confusion"]
+    lines = [
+        f"Model {card.name} {card.version}; internal test: {test['n']} films of {part['patients']} children "
+        f"({part['NORMAL']} NORMAL, {part['PNEUMONIA']} PNEUMONIA), threshold {card.threshold:.4f}.",
+        "",
+        "| | value | 95 % interval |",
+        "|---|---|---|",
+    ]
+    for key, name in _ROWS.items():
+        low, high = test["intervals"][key]
+        lines.append(f"| {name} | {test[key]:.3f} | {low:.3f} to {high:.3f} |")
+    lines += [
+        "",
+        f"{confusion['fn']} of {confusion['fn'] + confusion['tp']} pneumonias were missed, "
+        f"{confusion['fp']} of {confusion['fp'] + confusion['tn']} normal films called pneumonia. "
+        f"The served int8 file against the float Keras model, on the same films: AUC {agreement['auc_served']:.4f} "
+        f"against {agreement['auc_float']:.4f}, the same label on {100 * agreement['same_label']:.1f} %.",
+    ]
+    return "\n".join(lines)
+
+
+def speed(benchmark: dict) -> str:
+    """Table of what a served prediction costs beside the bare invocation."""
+    lines = [f"Medians of one run on {benchmark['machine']}:", "", "| | ms | times bare |", "|---|---|---|"]
+    for name, value in benchmark["median_ms"].items():
+        lines.append(f"| {name} | {value} | {benchmark['ratio_to_bare'][name]:.2f} |")
+    lines += [
+        "",
+        f"Ready {benchmark['ready_seconds']} s after the start; a worker holds {benchmark['worker_resident_mb']} MB.",
+    ]
+    return "\n".join(lines)
+
+
+def answer(card: Card) -> str:
+    """The curl line and what the shipped model answers to it."""
+    body = Predictor(card).predict((ROOT / SAMPLE).read_bytes()).to_json()
+    shown = json.dumps(body | {"request_id": "…"}, indent=2, ensure_ascii=False)
+    return f"```sh\ncurl -F file=@{SAMPLE} http://localhost:5000/predict\n```\n\n```json\n{shown}\n```"
+
+
+def fill(text: str, sections: dict[str, str]) -> str:
+    """Put every section between its marks.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    for name, section in sections.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda m, s=section: f"{m[1]}{s}\n{m[2]}", text)
+        if found != 1:
+            raise ValueError(f"Expected one pair of <!-- {name} --> marks, found {found}.")
+    return text
+
+
+def documented(path: Path) -> str:
+    """What `path` (the README) should say now."""
+    card = read_card()
+    benchmark = json.loads((ROOT / "benchmarks" / "serving.json").read_text())
+    sections = {"answer": answer(card), "results": results(card), "speed": speed(benchmark)}
+    return fill(path.read_text(encoding="utf-8"), sections)

@@ -1,0 +1,197 @@
+"""(target, probability) -> how good the model is, with intervals; and threshold and calibration on validation.
+
+Knows nothing of files or networks. `target` is (n,) with 1 for pneumonia and 0 for normal, `probability` (n,) in 0..1;
+a film is called pneumonia when its probability is at the threshold or above. What cannot be computed (a recall
+without a positive film, an AUC of one class) is None, never NaN.
+"""
+
+import math
+from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Decimal
+
+import numpy as np
+
+METRICS = ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1", "brier", "ece")
+BINS = 10  # equal-width bins of the expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3)
+_COUNTS = ("tp", "fp", "tn", "fn")
+
+
+def metrics(target: np.ndarray, probability: np.ndarray, threshold: float) -> dict:
+    """Measure one model on one set of films: METRICS, `n`, `threshold`, and `confusion` as counts of films.
+
+    Raises:
+        ValueError: no film, lengths that differ, a target other than 0 and 1, or a probability outside 0..1.
+    """
+    target, probability = _checked(target, probability)
+    values, counts = _measure(target, probability, threshold, np.ones((1, len(target))))
+    named = {name: _plain(values[name][0]) for name in METRICS}
+    confusion = {name: int(counts[name][0]) for name in _COUNTS}
+    return {"n": len(target), **named, "threshold": float(threshold), "confusion": confusion}
+
+
+def intervals(
+    target: np.ndarray,
+    probability: np.ndarray,
+    threshold: float,
+    groups: Sequence | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, list[float] | None]:
+    """95 % percentile bootstrap interval of each of METRICS, as [low, high].
+
+    `groups` (n,) names the patient of every film: whole patients are drawn, since films of one child are alike and
+    drawing them apart gives intervals that are too narrow. Draws where a metric is undefined do not count for it.
+    """
+    target, probability = _checked(target, probability)
+    _, group = np.unique(np.arange(len(target)) if groups is None else np.asarray(groups), return_inverse=True)
+    count = group.max() + 1
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)  # (draws, patients)
+    values, _ = _measure(target, probability, threshold, times[:, group].astype(float))
+    found = {}
+    for name in METRICS:
+        defined = values[name][~np.isnan(values[name])]
+        found[name] = [float(v) for v in np.percentile(defined, (2.5, 97.5))] if len(defined) else None
+    return found
+
+
+def by_aetiology(aetiology: Sequence[str | None], probability: np.ndarray, threshold: float) -> dict[str, float | None]:
+    """Recall of bacterial and of viral pneumonia apart: the share of its films at the threshold or above."""
+    called = np.asarray(probability) >= threshold
+    names = np.asarray(aetiology, dtype=object)
+    films = {name: names == name for name in ("bacteria", "virus")}
+    return {name: float(called[of].mean()) if of.any() else None for name, of in films.items()}
+
+
+def evaluate(
+    target: np.ndarray,
+    probability: np.ndarray,
+    threshold: float,
+    groups: Sequence | None = None,
+    aetiology: Sequence[str | None] | None = None,
+) -> dict:
+    """What is reported of one set of films, ready for JSON: `metrics`, `intervals` and `recall_by_aetiology`."""
+    aetiology = [None] * len(target) if aetiology is None else aetiology
+    return metrics(target, probability, threshold) | {
+        "intervals": intervals(target, probability, threshold, groups),
+        "recall_by_aetiology": by_aetiology(aetiology, probability, threshold),
+    }
+
+
+def reliability(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the calibration error is made of: films, mean probability and share of pneumonia of each bin, (BINS,) each.
+
+    An empty bin's mean and share are NaN.
+    """
+    target, probability = _checked(target, probability)
+    columns = np.column_stack([np.ones(len(target)), probability, target])
+    films, sum_probability, sum_target = columns.T @ np.eye(BINS)[_bin(probability)]  # (3, BINS)
+    return films.astype(int), _ratio(sum_probability, films), _ratio(sum_target, films)
+
+
+def choose_threshold(target: np.ndarray, probability: np.ndarray, sensitivity: float = 0.97) -> float:
+    """The highest threshold that still finds this share of the pneumonias, rounded down to 4 decimals.
+
+    Choose it on validation films, with the probabilities of the served model.
+
+    Raises:
+        ValueError: no pneumonia among the films, or a sensitivity outside 0..1.
+    """
+    target, probability = _checked(target, probability)
+    positive = np.sort(probability[target == 1])[::-1]
+    if not len(positive) or not 0 < sensitivity <= 1:
+        raise ValueError(f"Expected pneumonias and 0 < sensitivity <= 1, received {len(positive)} and {sensitivity}.")
+    needed = math.ceil(sensitivity * len(positive) - 1e-9)  # 0.07 · 100 is 7.000000000000001
+    exact = Decimal(repr(float(positive[needed - 1])))
+    return float(exact.quantize(Decimal("0.0001"), ROUND_FLOOR))
+
+
+def fit_platt(target: np.ndarray, logit: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of probability = sigmoid(slope · logit + intercept), by maximum likelihood (Platt 1999).
+
+    Raises:
+        ValueError: one class only; classes that the logits separate entirely, for which no finite slope is best;
+            or logits that fall where the probability should rise.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    target, logit = np.asarray(target), np.asarray(logit, float)
+    negative, positive = logit[target == 0], logit[target == 1]
+    if not len(negative) or not len(positive):
+        raise ValueError(f"Expected both classes, received {len(negative)} normals and {len(positive)} pneumonias.")
+    if negative.max() <= positive.min() and logit.std() > 0:
+        raise ValueError("Expected logits of the two classes that overlap, received separate ones: no slope is best.")
+    centre, spread = logit.mean(), logit.std() or 1.0  # the solver wants numbers around 1, whatever the network's scale
+    fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(((logit - centre) / spread)[:, None], target)
+    slope = float(fit.coef_[0, 0] / spread)
+    if not slope > 0:
+        raise ValueError(f"Expected logits that rise with pneumonia, received a slope of {slope:.3g}.")
+    return slope, float(fit.intercept_[0] - slope * centre)
+
+
+def _checked(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as (n,) float64, or a ValueError that says what came instead."""
+    target, probability = np.asarray(target, float), np.asarray(probability, float)
+    if target.ndim != 1 or target.shape != probability.shape or not len(target):
+        raise ValueError(f"Expected two arrays (n,) with n > 0, received {target.shape} and {probability.shape}.")
+    if not np.isin(target, (0, 1)).all():
+        raise ValueError("Expected targets of 0 and 1, received others.")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError("Expected probabilities in 0..1, received others.")
+    return target, probability
+
+
+def _measure(
+    target: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """METRICS and the four counts as (draws,) each, film i counting weights[:, i] times; NaN where undefined."""
+    order = np.argsort(probability, kind="stable")
+    target, probability, weights = target[order], probability[order], weights[:, order]
+    called = probability >= threshold
+    one_hot = np.eye(BINS)[_bin(probability)]  # (n, BINS)
+    columns = np.column_stack(
+        [
+            called * target,
+            called * (1 - target),
+            ~called * (1 - target),
+            ~called * target,
+            (probability - target) ** 2,
+            one_hot * (probability - target)[:, None],
+        ]
+    )
+    sums = weights @ columns  # (draws, 5 + BINS)
+    tp, fp, tn, fn, squares = sums[:, :5].T
+    positive, negative = tp + fn, tn + fp
+    total = positive + negative
+
+    # AUC as the share of (normal, pneumonia) pairs in the right order, a tie being half a pair (Mann and Whitney)
+    starts = np.flatnonzero(np.r_[True, np.diff(probability) > 0])  # where each distinct probability begins
+    positives = np.add.reduceat(weights * target, starts, axis=1)  # (draws, distinct)
+    negatives = np.add.reduceat(weights * (1 - target), starts, axis=1)
+    pairs = (positives * (np.cumsum(negatives, axis=1) - negatives / 2)).sum(axis=1)
+
+    values = {
+        "auc": _ratio(pairs, positive * negative),
+        "accuracy": _ratio(tp + tn, total),
+        "sensitivity": _ratio(tp, positive),
+        "specificity": _ratio(tn, negative),
+        "precision": _ratio(tp, tp + fp),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "brier": _ratio(squares, total),
+        "ece": _ratio(np.abs(sums[:, 5:]).sum(axis=1), total),
+    }
+    return values, dict(zip(_COUNTS, (tp, fp, tn, fn), strict=True))
+
+
+def _bin(probability: np.ndarray) -> np.ndarray:
+    """Index of each probability's bin: [0, 0.1), [0.1, 0.2), … [0.9, 1]."""
+    return np.minimum((probability * BINS).astype(int), BINS - 1)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, NaN where whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)
+
+
+def _plain(value: float) -> float | None:
+    """A Python float for JSON, None for NaN."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,168 @@
+"""A training run -> the files in models/ and the card that describes them.
+
+Calibration, threshold and heat map scale are chosen on validation, of the served model. The internal test is looked
+at afterwards and changes nothing.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from pneumo import __version__, networks
+from pneumo.card import DEFAULT_MODEL, Card, card_path, describe_file, read_card, sha256
+from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
+from pneumo.errors import RunError
+from pneumo.evaluation import choose_threshold, fit_platt, intervals, metrics
+from pneumo.export import export
+from pneumo.predictor import Predictor
+from pneumo.training import TrainConfig, Trained, receipt
+
+WANTED_SENSITIVITY = 0.97
+CALIBRATION_FILMS = 300  # of the train part, to measure the ranges that int8 must cover
+HEATMAP_PERCENTILE = 95
+SOURCE = {
+    "title": "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification",
+    "authors": "Kermany, Zhang, Goldbaum",
+    "doi": "10.17632/rscbjbr9sj",
+    "licence": "CC BY 4.0",
+    "films": "frontal chest films of children aged 1 to 5, Guangzhou Women and Children's Medical Center",
+}
+INTENDED_USE = (
+    "An aid for a clinician who reads frontal chest films of children aged 1 to 5. It replaces no reader and gives no "
+    "advice to patients."
+)
+LIMITS = [
+    "Trained on children aged 1 to 5 of one hospital; on adults or films of other hospitals its answers are unproven.",
+    "In this data set the two classes were acquired differently (sharpness, border); part of any score measured on it "
+    "may come from that, not from the lungs.",
+    "It knows two labels. Other diseases, devices, lateral films and pictures of anything else are not recognised.",
+    "The heat map shows regions that raised the probability, not where a pneumonia is.",
+]
+
+
+def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example]], path: Path, base_name: str) -> Card:
+    """Write `path` (the card) and beside it NAME.tflite, NAME.base.npz, NAME.top.npz. Returns the card, read back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = {
+        "served": path.with_suffix(".tflite"),
+        "base": path.with_suffix(".base.npz"),
+        "top": path.with_suffix(".top.npz"),
+    }
+    if config.base_weights is None:
+        model = networks.vgg16(config.size)
+        networks.load_imagenet(model)
+        networks.save_layers(networks.take_layers(model, networks.CONV_NAMES), files["base"], "float16")
+        base_receipt = {"command": "keras.applications.VGG16(weights='imagenet')"}
+    else:
+        base_receipt = _base_receipt(config.base_weights, path)
+    if config.base_weights and config.base_weights.resolve() != files["base"].resolve():
+        shutil.copyfile(config.base_weights, files["base"])
+    shutil.copyfile(trained.weights, files["top"])
+    contents = {
+        "name": path.stem,
+        "version": __version__,
+        "labels": list(LABELS),
+        "base": base_name,
+        "head": {"units": config.units, "dropout": config.dropout},
+        "input": {"size": config.size, "channels": 3, "range": [0, 255], "resize": "bicubic to a square"},
+        # placeholders of the identity, until validation has been through the served model
+        "calibration": {"slope": 1.0, "intercept": 0.0},
+        "threshold": 0.5,
+        "heatmap": {"scale": 1.0},
+    }
+    model = networks.add_head(networks.vgg16(config.size), config.units, config.dropout)
+    for role in ("base", "top"):
+        networks.load_layers(model, files[role])
+    positions = networks.map_model(model).output.shape[1:]
+    contents["output"] = {"shape": [1, *positions], "meaning": "logits of positions; their mean is the film's logit"}
+    some = np.random.default_rng(config.seed).permutation(len(parts["train"]))[:CALIBRATION_FILMS]
+    export(model, load([parts["train"][i] for i in some], config.size), files["served"])
+    contents["files"] = {role: describe_file(file) for role, file in files.items()}
+    predictor = Predictor(_write(contents, path))
+
+    maps = {part: _maps(predictor, parts[part], config.size) for part in ("validation", "internal_test")}
+    target = {part: np.array([e.target for e in parts[part]]) for part in maps}
+    logit = {part: maps[part].mean(axis=(1, 2)) for part in maps}
+    slope, intercept = fit_platt(target["validation"], logit["validation"])
+    probability = {part: _sigmoid(slope * logit[part] + intercept) for part in maps}
+    threshold = choose_threshold(target["validation"], probability["validation"], WANTED_SENSITIVITY)
+    floor = (np.log(threshold / (1 - threshold)) - intercept) / slope
+    above = maps["validation"][target["validation"] == 1] - floor
+    contents["calibration"] = {
+        "slope": slope,
+        "intercept": intercept,
+        "method": "Platt: probability = sigmoid(slope · logit + intercept), fitted on validation, of the served model",
+    }
+    contents["threshold"] = threshold
+    contents["threshold_rule"] = f"the highest with sensitivity of at least {WANTED_SENSITIVITY} on validation"
+    contents["heatmap"] = {
+        "scale": float(np.percentile(above[above > 0], HEATMAP_PERCENTILE)),
+        "rule": f"percentile {HEATMAP_PERCENTILE} of how far positions of validation's pneumonias exceed the threshold",
+    }
+    contents["metrics"] = {
+        part: metrics(target[part], probability[part], threshold)
+        | {"intervals": intervals(target[part], probability[part], threshold, [e.patient for e in parts[part]])}
+        for part in maps
+    }
+    contents["agreement"] = _agreement(model, parts["internal_test"], config, maps["internal_test"], contents)
+    contents["data"] = SOURCE | {
+        "split": f"train folder by patient, 80/10/10, stratified by aetiology, seed {SPLIT_SEED}",
+        "parts": {part: _describe(examples) for part, examples in parts.items()},
+    }
+    contents["receipt"] = receipt(config, trained, base_name) | {"base": base_receipt}
+    contents["intended_use"] = INTENDED_USE
+    contents["limits"] = LIMITS
+    return _write(contents, path)
+
+
+def _write(contents: dict, path: Path) -> Card:
+    path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return read_card(path, roles=("served", "base", "top"))
+
+
+def _base_receipt(weights: Path, card: Path) -> dict:
+    """How the base was made: from beside its weights, or, where those are the shipped ones, from the shipped card."""
+    if weights.with_suffix(".json").exists():
+        return json.loads(weights.with_suffix(".json").read_text())
+    shipped = read_card(card_path(DEFAULT_MODEL), roles=("base",)).contents
+    if shipped["files"]["base"]["sha256"] != sha256(weights):
+        raise RunError(f"Expected the receipt of the base weights at {weights.with_suffix('.json')}, found none.")
+    return shipped["receipt"]["base"]
+
+
+def _maps(predictor: Predictor, examples: list[Example], size: int) -> np.ndarray:
+    """Maps of logits of the served model: (n, 14, 14) float32."""
+    return np.stack([predictor.logit_map(film) for film in load(examples, size)])
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _agreement(model: object, examples: list[Example], config: TrainConfig, served: np.ndarray, card: dict) -> dict:
+    """The float32 Keras model against the served one on the internal test."""
+    from sklearn.metrics import roc_auc_score
+
+    from pneumo.batches import Batches
+
+    target = np.array([e.target for e in examples])
+    batches = Batches(load(examples, config.size), target, config.size, config.batch)
+    maps = networks.map_model(model).predict(batches, verbose=0)[..., 0]
+    slope, intercept = card["calibration"]["slope"], card["calibration"]["intercept"]
+    full, small = (_sigmoid(slope * m.mean(axis=(1, 2)) + intercept) for m in (maps, served))
+    return {
+        "n": len(target),
+        "auc_float": float(roc_auc_score(target, full)),
+        "auc_served": float(roc_auc_score(target, small)),
+        "same_label": float(np.mean((full >= card["threshold"]) == (small >= card["threshold"]))),
+        "largest_probability_difference": float(np.abs(full - small).max()),
+        "mean_probability_difference": float(np.abs(full - small).mean()),
+    }
+
+
+def _describe(examples: list[Example]) -> dict:
+    counts = {label: sum(e.label == label for e in examples) for label in LABELS}
+    patients = len({e.patient for e in examples})
+    return {"n": len(examples), **counts, "patients": patients, "fingerprint": fingerprint(content_hashes(examples))}

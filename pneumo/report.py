@@ -1,0 +1,175 @@
+"""One evaluation -> a folder with report.md, metrics.json and figures. Computes no metric: `evaluation` has done that.
+
+Matplotlib is imported by the functions that draw. Colours are Okabe and Ito's, told apart by colour-blind readers too.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from pneumo.dataset import LABELS
+from pneumo.evaluation import BINS, METRICS, reliability
+from pneumo.heatmap import blend
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pneumo.predictor import Prediction
+
+BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#999999"
+ON_A_SHEET = 4  # films of each class
+NAMES = {"auc": "AUC", "f1": "F1", "brier": "Brier score", "ece": f"ECE ({BINS} bins)"}
+ATTRIBUTION = (
+    "Films of *Chest X-Ray Images (Pneumonia)*: Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, "
+    "CC BY 4.0."
+)
+
+
+def table(result: dict) -> list[tuple[str, str, str]]:
+    """Name, value and 95 % interval of every metric and of recall by aetiology, as text."""
+    rows = [(NAMES.get(name, name.capitalize()), result[name], result["intervals"][name]) for name in METRICS]
+    rows += [(f"Recall, {name}", value, None) for name, value in result["recall_by_aetiology"].items()]
+    return [
+        (name, "undefined" if value is None else f"{value:.4f}", f"{span[0]:.4f} to {span[1]:.4f}" if span else "")
+        for name, value, span in rows
+    ]
+
+
+def write_report(
+    folder: Path,
+    result: dict,
+    target: np.ndarray,
+    probability: np.ndarray,
+    names: Sequence[str],
+    predict: Callable[[int], "Prediction"],
+) -> Path:
+    """Write everything into `folder` and return the path of its report.md.
+
+    `result` is what `evaluation.evaluate` made of `target` (n,) and `probability` (n,), with what else should be kept;
+    `names` (n,) are captions, and `predict(i)` reads film i again, for the few films that are shown.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target, probability = np.asarray(target), np.asarray(probability, float)
+    figures = []
+    if result["auc"] is not None:
+        figures += [
+            ("roc", roc(target, probability, result), "Sensitivity against false alarms; the dot is the threshold."),
+            ("precision_recall", precision_recall(target, probability, result), "Precision against sensitivity."),
+        ]
+    figures += [
+        ("reliability", calibration(target, probability), "Mean probability against share of pneumonia in each bin."),
+        ("confusion", confusion(result), "Films by what they are and what they are called."),
+    ]
+    error = np.abs(probability - target)
+    for name, order, words in (("best", error, "closest to"), ("worst", -error, "furthest from")):
+        ranked = np.argsort(order, kind="stable")
+        chosen = [[int(i) for i in ranked if target[i] == label][:ON_A_SHEET] for label in range(len(LABELS))]
+        caption = f"The films {words} their label; below each the regions that raised its probability."
+        figures.append((name, sheet(chosen, names, predict), caption))
+    lines = ["# How good the model is", "", f"{result['n']} films, threshold {result['threshold']:.4f}.", ""]
+    if model := result.get("model"):
+        lines += [f"Model {model['name']} {model['version']}, SHA-256 `{model['sha256']}`.", ""]
+    lines += ["| | value | 95 % interval |", "|---|---|---|"]
+    lines += [f"| {name} | {value} | {span} |" for name, value, span in table(result)]
+    if result.get("unreadable"):
+        lines += ["", f"{len(result['unreadable'])} files could not be read; metrics.json names them."]
+    for name, figure, caption in figures:
+        figure.savefig(folder / f"{name}.png", dpi=120)
+        lines += ["", f"![{caption}]({name}.png)", "", caption]
+    lines += ["", "The regions raised the probability; they are not where a pneumonia is."]
+    if any(value is not None for value in result["recall_by_aetiology"].values()):  # file names of that data set
+        lines += ["", ATTRIBUTION]
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    report = folder / "report.md"
+    report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return report
+
+
+def roc(target: np.ndarray, probability: np.ndarray, result: dict) -> "Figure":
+    """ROC curve with the operating point of `result`."""
+    from sklearn.metrics import roc_curve
+
+    figure, axes = _figure("1 − specificity", "Sensitivity", f"AUC {result['auc']:.4f}")
+    alarms, found, _ = roc_curve(target, probability)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
+    axes.plot(alarms, found, color=BLUE, label="model")
+    axes.plot(1 - result["specificity"], result["sensitivity"], "o", color=VERMILLION, label="threshold")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def precision_recall(target: np.ndarray, probability: np.ndarray, result: dict) -> "Figure":
+    """Precision-recall curve with the operating point of `result`."""
+    from sklearn.metrics import precision_recall_curve
+
+    figure, axes = _figure("Sensitivity", "Precision", f"{target.mean():.0%} of the films are pneumonia")
+    precision, found, _ = precision_recall_curve(target, probability)
+    axes.axhline(target.mean(), color=GREY, linestyle=":", label="chance")
+    axes.plot(found, precision, color=BLUE, label="model", drawstyle="steps-post")
+    if result["precision"] is not None:
+        axes.plot(result["sensitivity"], result["precision"], "o", color=VERMILLION, label="threshold")
+    axes.legend(loc="lower left")
+    return figure
+
+
+def calibration(target: np.ndarray, probability: np.ndarray) -> "Figure":
+    """Reliability diagram; the numbers beside the dots are films."""
+    figure, axes = _figure("Mean probability", "Share of pneumonia", "Reliability")
+    films, mean, share = reliability(target, probability)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    axes.plot(mean[films > 0], share[films > 0], "o-", color=BLUE)
+    for n, x, y in zip(films, mean, share, strict=True):
+        if n:
+            axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(5, -11), fontsize=8)
+    return figure
+
+
+def confusion(result: dict) -> "Figure":
+    """Confusion matrix with counts."""
+    figure, axes = _figure("Called", "Is", f"Threshold {result['threshold']:.4f}")
+    counts = result["confusion"]
+    cells = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
+    axes.imshow(cells, cmap="Blues", vmin=0, vmax=2 * max(1, cells.max()))  # half the scale: black text stays legible
+    axes.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5), xticks=(0, 1), yticks=(0, 1), xticklabels=LABELS)
+    axes.set_yticklabels(LABELS, rotation=90, va="center")
+    axes.grid(False)
+    for (row, column), count in np.ndenumerate(cells):
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=16)
+    return figure
+
+
+def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callable[[int], "Prediction"]) -> "Figure":
+    """Contact sheet: films of each class, label and probability above, and each again with its overlay below it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.2 * ON_A_SHEET, 9), layout="constrained")
+    grid = figure.subplots(2 * len(LABELS), ON_A_SHEET)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, (label, indices) in enumerate(zip(LABELS, chosen, strict=True)):
+        for column, index in enumerate(indices):
+            above, below = grid[2 * row, column], grid[2 * row + 1, column]
+            prediction = predict(index)
+            overlay = prediction.overlay()
+            film = Image.fromarray(prediction.film.pixels).resize(overlay.size, Image.Resampling.BICUBIC)
+            above.imshow(np.asarray(film), cmap="gray", vmin=0, vmax=255)
+            above.set_title(f"{label}, probability {prediction.probability:.3f}", fontsize=8)
+            below.imshow(np.asarray(blend(prediction.film.pixels, overlay)))
+            below.set_title(names[index].replace("$", r"\$"), fontsize=6)  # matplotlib takes $…$ for mathematics
+    return figure
+
+
+def _figure(x: str, y: str, title: str) -> tuple["Figure", object]:
+    """A square figure with axes from 0 to 1; without pyplot, so nothing stays open and no screen is needed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y, title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(color="#dddddd", linewidth=0.5)
+    return figure, axes

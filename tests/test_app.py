@@ -1,0 +1,202 @@
+"""HTTP: what is answered, what is refused, what is said in headers and logs."""
+
+import base64
+import io
+import json
+import logging
+import re
+import tempfile
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+from PIL import Image
+
+from app import create_app
+from pneumo.images import MAX_PIXELS
+from pneumo.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor()
+
+
+@pytest.fixture
+def client(predictor):
+    return create_app({"PREDICTOR": predictor, "TESTING": True}).test_client()
+
+
+@pytest.fixture(scope="module")
+def film():
+    from tests.conftest import SAMPLES
+
+    return SAMPLES[0].read_bytes()
+
+
+def part(data, name="film.jpeg"):
+    return (io.BytesIO(data), name)
+
+
+def conforms(client, body, schema):
+    document = client.get("/openapi.json").json
+    root = {"$ref": f"#/components/schemas/{schema}", "components": document["components"]}
+    Draft202012Validator(root).validate(body)
+
+
+def png(width, height):
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((height, width), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_multipart_and_raw_bodies_get_the_same_answer(client, predictor, film):
+    answer = client.post("/predict", data={"file": part(film)}).json
+    expected = predictor.predict(film)
+    assert answer["probability"] == expected.probability
+    assert answer["label"] == ("PNEUMONIA" if expected.probability >= predictor.card.threshold else "NORMAL")
+    assert answer["threshold"] == predictor.card.threshold
+    assert answer["model"]["sha256"] == predictor.card.sha256
+    assert answer["image"] == {"format": "JPEG", "width": 1248, "height": 1044}
+    raw = client.post("/predict", data=film, content_type="image/jpeg").json
+    assert {**raw, "request_id": 0} == {**answer, "request_id": 0}
+    conforms(client, answer, "Answer")
+
+
+def test_heatmap_is_a_png_at_the_films_aspect_ratio(client, film):
+    answer = client.post("/predict?heatmap=1", data={"file": part(film)}).json
+    conforms(client, answer, "Answer")
+    picture = Image.open(io.BytesIO(base64.b64decode(answer["heatmap"].split(",")[1])))
+    assert picture.format == "PNG"
+    assert picture.width / picture.height == pytest.approx(1248 / 1044, abs=0.01)
+
+
+def test_several_films_come_back_in_the_order_sent_and_a_bad_one_loses_nothing(client, predictor, film):
+    files = [part(b"not a picture", "notes.txt"), part(film), part(png(64, 64))]
+    answer = client.post("/predict", data={"file": files})
+    assert answer.status_code == 200
+    conforms(client, answer.json, "Answers")
+    first, second, third = answer.json["predictions"]
+    assert (first["status"], first["error"]) == (415, "unsupported_format")
+    assert second["probability"] == predictor.predict(film).probability
+    assert third["image"] == {"format": "PNG", "width": 64, "height": 64}
+    assert any("small" in warning for warning in third["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "status", "error"),
+    [
+        ({}, 400, "no_file"),
+        ({"data": {"other": "x"}, "content_type": "multipart/form-data"}, 400, "no_file"),
+        ({"data": b"", "content_type": "image/jpeg"}, 400, "no_file"),
+        ({"data": b"%PDF-1.7 ...", "content_type": "image/jpeg"}, 415, "unsupported_format"),
+        ({"data": b"a=b", "content_type": "application/x-www-form-urlencoded"}, 415, "unsupported_format"),
+        ({"data": b"GIF89a" + bytes(20), "content_type": "image/gif"}, 415, "unsupported_format"),
+        ({"data": bytes(33 * 2**20), "content_type": "image/jpeg"}, 413, "too_large"),
+        ({"data": png(8, 8), "content_type": "image/png"}, 422, "unreadable"),
+    ],
+)
+def test_bad_input_gets_a_problem(client, kwargs, status, error):
+    answer = client.post("/predict", **kwargs)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert (answer.json["status"], answer.json["error"]) == (status, error)
+    assert answer.json["detail"].startswith("Expected")
+    conforms(client, answer.json, "Problem")
+
+
+def test_truncated_film_is_unreadable_and_too_many_pixels_are_told_from_the_header(client, film):
+    answer = client.post("/predict", data=film[: len(film) // 2], content_type="image/jpeg")
+    assert (answer.status_code, answer.json["error"]) == (422, "unreadable")
+    header = bytearray(png(64, 64))
+    header[16:24] = (MAX_PIXELS).to_bytes(4, "big") + (2).to_bytes(4, "big")  # IHDR width and height
+    answer = client.post("/predict", data=bytes(header), content_type="image/png")
+    assert (answer.status_code, answer.json["error"]) in {(413, "too_large"), (422, "unreadable")}
+
+
+def test_people_get_the_problem_as_a_page(client):
+    answer = client.post("/", data={"file": part(b"hello", "a.txt")}, headers={"Accept": "text/html"})
+    assert answer.status_code == 415
+    assert "<html" in answer.text
+    assert "Expected a JPEG" in answer.text
+    answer = client.get("/nowhere", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "<html" in answer.text
+    assert client.get("/nowhere").content_type == "application/problem+json"
+
+
+def test_page_shows_answer_without_javascript(client, predictor, film):
+    answer = client.post("/", data={"file": part(film)}, headers={"Accept": "text/html"})
+    assert answer.status_code == 200
+    expected = predictor.predict(film)
+    assert expected.label in answer.text
+    assert predictor.card.sha256 in answer.text
+    assert answer.text.count("data:image/") >= 2
+
+
+def test_file_names_are_escaped(client, film):
+    answer = client.post("/", data={"file": part(film, "<script>alert(1)</script>.jpeg")})
+    assert "<script>alert" not in answer.text
+
+
+def test_sample_films_are_served_and_others_are_not(client):
+    page = client.get("/").text
+    names = re.findall(r'value="([^"]+\.jpeg)"', page)
+    assert len(set(names)) in (3, 4)
+    for name in names:
+        assert client.get(f"/static/samples/{name}").status_code == 200
+    assert client.post("/", data={"sample": names[0]}).status_code == 200
+    assert client.post("/", data={"sample": "../openapi.json"}).status_code == 400
+
+
+def test_results_are_not_stored_and_headers_are_strict(client, film):
+    for answer in (client.post("/predict", data=film, content_type="image/jpeg"), client.get("/")):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_nothing_is_written_to_disk(client, film, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("a temporary file was asked for")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp", "mkdtemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    padded = film + bytes(2**20)  # over the 500 kB at which Werkzeug would spool
+    assert client.post("/predict", data={"file": part(padded)}).status_code == 200
+
+
+def test_one_log_line_a_request_without_names(client, predictor, film, caplog):
+    logging.getLogger("pneumo").propagate = True
+    try:
+        with caplog.at_level(logging.INFO, logger="pneumo"):
+            address = {"REMOTE_ADDR": "192.0.2.7"}
+            client.post("/predict", data={"file": part(film, "Jane-Doe.jpeg")}, environ_base=address)
+            client.get("/patients/Jane-Doe")
+    finally:
+        logging.getLogger("pneumo").propagate = False
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    model = f"{predictor.card.name} {predictor.card.version}"
+    assert re.fullmatch(rf"predict (NORMAL|PNEUMONIA) 200 \d+ ms model {model} request [0-9a-f]{{32}}", lines[0])
+    assert not any("Jane" in line or "192.0.2.7" in line for line in lines)
+
+
+def test_health_and_openapi(client, predictor):
+    assert client.get("/health/live").json == {"live": True}
+    ready = client.get("/health/ready").json
+    assert ready["ready"] is True
+    assert ready["model"]["version"] == predictor.card.version
+    document = client.get("/openapi.json").json
+    validate(document)
+    served = {rule.rule for rule in client.application.url_map.iter_rules()}
+    assert set(document["paths"]) <= served
+    assert json.dumps(document)
+
+
+def test_unknown_query_and_method(client, film):
+    assert "heatmap" not in client.post("/predict?heatmap=0", data=film, content_type="image/jpeg").json
+    answer = client.get("/predict")
+    assert (answer.status_code, answer.json["error"]) == (405, "method_not_allowed")

@@ -1,0 +1,45 @@
+"""Augmentation keeps shape and type, follows its seed, and changes what it says it changes."""
+
+import numpy as np
+
+from pneumo.augment import acquisition, augment, geometry, iaa
+
+
+def films():
+    ramp = np.linspace(20, 220, 64 * 64).reshape(64, 64).astype(np.uint8)
+    checks = (np.indices((64, 64)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    return np.stack([ramp, checks] * 4)
+
+
+def test_same_seed_same_pictures_and_another_seed_others():
+    once, again, other = augment(films(), 3), augment(films(), 3), augment(films(), 4)
+    assert once.shape == (8, 64, 64)
+    assert once.dtype == np.uint8
+    np.testing.assert_array_equal(once, again)
+    assert not np.array_equal(once, other)
+
+
+def test_films_are_not_changed_in_place():
+    before = films()
+    kept = before.copy()
+    augment(before, 1)
+    np.testing.assert_array_equal(before, kept)
+
+
+def test_acquisition_varies_sharpness_and_keeps_brightness():
+    checks = np.repeat(films()[1:2], 64, axis=0)[..., None]
+    family = iaa.Sequential(acquisition())
+    family.seed_(1)
+    after = family(images=checks)[..., 0].astype(float)
+    spread = after.std(axis=(1, 2))
+    assert spread.min() < 0.5 * checks.std()  # some were blurred
+    assert np.abs(after.mean(axis=(1, 2)) - checks.mean()).max() < 25
+
+
+def test_geometry_moves_pixels_and_keeps_their_values():
+    flat = np.full((16, 64, 64, 1), 90, np.uint8)
+    family = iaa.Sequential(geometry())
+    family.seed_(1)
+    after = family(images=flat)
+    assert after.max() <= 91
+    assert {0, 90} <= set(np.unique(after))  # black where the film ended in at least one

@@ -1,0 +1,68 @@
+"""From-scratch training: it resumes after being killed, and leaves plain VGG-16 weights."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from pneumo import dataset, networks, pretraining
+from pneumo.batches import Batches
+from pneumo.errors import RunError
+from pneumo.pretraining import PretrainConfig, Stage
+
+
+@pytest.fixture
+def parts(tiny_chest_xray):
+    examples = dataset.scan(tiny_chest_xray / "train")
+    return dataset.split(examples, dataset.content_hashes(examples))
+
+
+def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
+    config = PretrainConfig(stages=(Stage(32, 3, 1e-3),), film_size=64, batch=8)
+    train, validation = parts["train"][:16], parts["validation"][:4]
+
+    class Killed(KeyboardInterrupt):
+        pass
+
+    starts = []
+    original = Batches.start
+
+    def start(self, epoch):
+        if self.seed is not None:
+            starts.append(epoch)
+        if starts.count(1) == 1 and epoch == 1 and len(starts) == 3:
+            raise Killed  # after the first epoch was backed up: construction, begin of the fit, next epoch
+        original(self, epoch)
+
+    monkeypatch.setattr(Batches, "start", start)
+    with pytest.raises(Killed):
+        pretraining.pretrain(train, validation, tmp_path, config)
+    weights = pretraining.pretrain(train, validation, tmp_path, config)
+    rows = list(csv.DictReader((tmp_path / "history-32.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+    model = networks.vgg16(64)
+    networks.load_layers(model, weights)
+    assert np.abs(model.get_layer(networks.LAST_CONV).get_weights()[0]).max() > 0
+    with np.load(weights) as stored:
+        assert {a.dtype for a in stored.values()} == {np.dtype(np.float16)}
+        assert len(stored.files) == 26
+
+    with pytest.raises(RunError, match="another recipe"):
+        pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
+
+
+def test_batches_depend_on_seed_and_epoch_alone(parts):
+    films = dataset.load(parts["train"][:6], 64)
+    target = np.arange(6.0)[:, None]
+    one, two = (Batches(films, target, 32, 3, seed=4) for _ in range(2))
+    np.testing.assert_array_equal(one[1][0], two[1][0])
+    before = one[0][0]
+    one.on_epoch_end()
+    assert not np.array_equal(one[0][0], before)
+    plain = Batches(films, target, 64, 4)
+    assert len(plain) == 2
+    np.testing.assert_array_equal(plain[0][0][..., 0], films[:4])
+    np.testing.assert_array_equal(np.concatenate([plain[0][1], plain[1][1]]), target)

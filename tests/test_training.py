@@ -1,0 +1,98 @@
+"""Train -> export -> serve on a few films, headless and through the notebook: every piece of the way, once."""
+
+import io
+import json
+
+import nbformat
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from app import create_app
+from pneumo import dataset, networks
+from pneumo.batches import Batches
+from pneumo.card import MODELS, read_card
+from pneumo.cli import main
+from pneumo.predictor import Predictor
+
+
+def literal(value):
+    return repr(str(value)) if not isinstance(value, int) else str(value)
+
+
+@pytest.fixture(scope="module")
+def executed(tiny_chest_xray, tmp_path_factory):
+    """The notebook, executed from top to bottom on a few dozen films, on the shipped base."""
+    folder = tmp_path_factory.mktemp("notebook")
+    parameters = {
+        "data": tiny_chest_xray,
+        "run": folder / "run",
+        "base_weights": read_card(roles=("base",)).file("base"),
+        "card": folder / "models" / "tiny.json",
+        "epochs": 1,
+        "tune_epochs": 1,
+    }
+    arguments = ["notebook", "--out", str(folder / "out.ipynb")]
+    for name, value in parameters.items():
+        arguments += ["--set", f"{name}={literal(value)}"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_notebook_runs_from_top_to_bottom(executed):
+    book = nbformat.read(executed / "out.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 7
+    assert not any("def " in cell.source for cell in code)  # it only calls the package
+
+
+def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray):
+    card = read_card(executed / "models" / "tiny.json", roles=("served", "base", "top"))
+    predictor = Predictor(card)
+    path = next((tiny_chest_xray / "train" / "PNEUMONIA").iterdir())
+    client = create_app({"PREDICTOR": predictor}).test_client()
+    answer = client.post("/predict", data={"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}).json
+    (film,) = dataset.load([dataset.Example(path, "PNEUMONIA", None, "p")], card.size)
+    assert answer["probability"] == pytest.approx(predictor.probability(predictor.logit_map(film).mean()), abs=1e-9)
+
+    model = networks.map_model(networks.from_card(card))
+    logits = model(Batches(film[None], np.zeros((1, 1)), card.size, 1)[0][0])
+    served = predictor.logit_map(film)
+    assert served.mean() == pytest.approx(np.mean(logits), abs=0.15 * max(1.0, np.std(logits)))
+    assert card.contents["agreement"]["n"] == card.contents["metrics"]["internal_test"]["n"]
+
+
+def test_card_says_what_it_was_made_of(executed):
+    contents = json.loads((executed / "models" / "tiny.json").read_text())
+    assert contents["receipt"]["command"].startswith("pneumo train")
+    assert contents["receipt"]["base"]["command"] == "pneumo pretrain"
+    assert set(contents["data"]["parts"]) == set(dataset.PARTS)
+    assert contents["threshold_rule"]
+    confusion = contents["metrics"]["validation"]["confusion"]
+    assert confusion["tp"] / (confusion["tp"] + confusion["fn"]) >= 0.97
+
+
+def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, tmp_path):
+    arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(tmp_path / "run"), "--epochs", "1"]
+    arguments += ["--tune-epochs", "0", "--card", str(tmp_path / "headless.json")]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "headless.top.npz") as headless, np.load(executed / "run" / "top.npz") as notebook:
+        for key in headless.files:
+            np.testing.assert_allclose(headless[key], notebook[key], atol=2e-2)
+    result = CliRunner().invoke(main, [*arguments[:-1], str(tmp_path / "again.json")], catch_exceptions=False)
+    assert result.exit_code == 0  # a finished phase is not trained again
+    result = CliRunner().invoke(main, [*arguments, "--seed", "1"])
+    assert result.exit_code == 2
+    assert "another recipe" in result.output
+
+
+def test_shipped_notebook_was_executed():
+    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) >= 7
+    assert not any("def " in cell.source for cell in code)
