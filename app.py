@@ -64,6 +64,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     )
     app.config.from_mapping(config or {})
     app.json.sort_keys = False
+    app.jinja_env.policies["json.dumps_kwargs"] = {}  # the page shows the JSON in the order in which it is answered
     # the scale beside every heat map: the overlay of all strengths from 0 to 1
     ramp = np.linspace(0, 1, heatmap.LONGER_SIDE)[None]
     app.jinja_env.globals["legend"] = heatmap.data_uri(heatmap.overlay(ramp, 8, 1))
@@ -234,7 +235,7 @@ def uploads() -> list[tuple[str, bytes]]:
         raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
     if not request.mimetype.startswith(RAW_TYPES):
         received = request.mimetype or "no type"
-        raise FormatError(f"Expected multipart/form-data, or a body of type image/jpeg or image/png, received {received}.")
+        raise FormatError(f"Expected multipart/form-data, image/jpeg or another image type, received {received}.")
     return [("", data)]
 
 

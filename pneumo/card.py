@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,13 +92,12 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
         raise ModelError(f"The model card {path} lacks what the code reads: {error!r}.") from None
     if labels != LABELS:
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
-    if not (0 < card.threshold < 1 and card.slope > 0 and card.heatmap_scale > 0):
-        raise ModelError(f"Expected 0 < threshold < 1, slope > 0 and heatmap scale > 0 in {path}.")
+    finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_scale)))
+    if not (finite and 0 < card.threshold < 1 and card.slope > 0 and card.heatmap_scale > 0):
+        raise ModelError(f"Expected 0 < threshold < 1, slope > 0 and heatmap scale > 0, all finite, in {path}.")
     for role, (file, expected) in wanted.items():
         if not file.is_file():
             raise ModelError(f"Expected the {role} model at {file}, found no file.")
         if (received := sha256(file)) != expected:
-            raise ModelError(
-                f"Expected {file} to have SHA-256 {expected}, received {received}: another model."
-            )
+            raise ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
     return card

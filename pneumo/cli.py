@@ -67,15 +67,17 @@ def predict(paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, mo
     with open(out or os.devnull, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
+        if not out:
+            click.echo("label      probability  file")
         for film in progress(films, "reading", len(films), hidden=not out and sys.stdout.isatty()):
             name, result = click.format_filename(film), _read(predictor, film)
             if isinstance(result, str):
-                row, words = (name, "", "", "", "", result), f"{'-':<10} {'-':>6}  {name}: {result}"
+                row, words = (name, "", "", "", "", result), f"{'-':<10} {'-':>11}  {name}: {result}"
             else:
                 read += 1
                 notes = " ".join(result.warnings)
                 row = (name, result.label, result.probability, result.threshold, notes, "")
-                words = f"{result.label:<10} {result.probability:.4f}  {name}" + (f" ({notes})" if notes else "")
+                words = f"{result.label:<10} {result.probability:>11.4f}  {name}" + (f" ({notes})" if notes else "")
                 if heatmaps:
                     _write_heatmap(result, heatmaps, film.stem, taken)
             writer.writerow([_guarded(cell) for cell in row])

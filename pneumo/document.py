@@ -24,8 +24,8 @@ _ROWS = {
 }
 
 
-def results(card: Card) -> str:
-    """Table of the internal test, with its counts and how the served model agrees with the float one."""
+def results(card: Card, sizes: dict) -> str:
+    """Table of the internal test, its counts, and how served and float model, and large and small films, agree."""
     test, agreement = card.contents["metrics"]["internal_test"], card.contents["agreement"]
     part = card.contents["data"]["parts"]["internal_test"]
     confusion = test["confusion"]
@@ -44,7 +44,9 @@ def results(card: Card) -> str:
         f"{confusion['fn']} of {confusion['fn'] + confusion['tp']} pneumonias were missed, "
         f"{confusion['fp']} of {confusion['fp'] + confusion['tn']} normal films called pneumonia. "
         f"The served int8 file against the float Keras model, on the same films: AUC {agreement['auc_served']:.4f} "
-        f"against {agreement['auc_float']:.4f}, the same label on {100 * agreement['same_label']:.1f} %.",
+        f"against {agreement['auc_float']:.4f}, the same label on {100 * agreement['same_label']:.1f} %. "
+        f"{sizes['n']} films at their original size against their 224-pixel copies: the same label on "
+        f"{100 * sizes['same_label']:.1f} %.",
     ]
     return "\n".join(lines)
 
@@ -85,6 +87,10 @@ def fill(text: str, sections: dict[str, str]) -> str:
 def documented(path: Path) -> str:
     """What `path` (the README) should say now."""
     card = read_card()
-    benchmark = json.loads((ROOT / "benchmarks" / "serving.json").read_text())
-    sections = {"answer": answer(card), "results": results(card), "speed": speed(benchmark)}
+    measured = {name: json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in ("serving", "sizes")}
+    sections = {
+        "answer": answer(card),
+        "results": results(card, measured["sizes"]),
+        "speed": speed(measured["serving"]),
+    }
     return fill(path.read_text(encoding="utf-8"), sections)

@@ -106,22 +106,25 @@ def choose_threshold(target: np.ndarray, probability: np.ndarray, sensitivity: f
 
 
 def fit_platt(target: np.ndarray, logit: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of probability = sigmoid(slope · logit + intercept), by maximum likelihood (Platt 1999).
+    """Slope and intercept of probability = sigmoid(slope · logit + intercept), by maximum likelihood.
+
+    As in Platt 1999, section 2.2, a pneumonia counts as (P + 1) / (P + 2) and a normal as 1 / (N + 2) of one, for P and
+    N films: without that, few films that the logits separate entirely would have no finite slope.
 
     Raises:
-        ValueError: one class only; classes that the logits separate entirely, for which no finite slope is best;
-            or logits that fall where the probability should rise.
+        ValueError: one class only, or logits that do not rise with pneumonia.
     """
     from sklearn.linear_model import LogisticRegression
 
     target, logit = np.asarray(target), np.asarray(logit, float)
-    negative, positive = logit[target == 0], logit[target == 1]
-    if not len(negative) or not len(positive):
-        raise ValueError(f"Expected both classes, received {len(negative)} normals and {len(positive)} pneumonias.")
-    if negative.max() <= positive.min() and logit.std() > 0:
-        raise ValueError("Expected logits of the two classes that overlap, received separate ones: no slope is best.")
+    positives, negatives = int((target == 1).sum()), int((target == 0).sum())
+    if not positives or not negatives:
+        raise ValueError(f"Expected both classes, received {negatives} normals and {positives} pneumonias.")
+    share = np.where(target == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))  # (n,) how much pneumonia
     centre, spread = logit.mean(), logit.std() or 1.0  # the solver wants numbers around 1, whatever the network's scale
-    fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(((logit - centre) / spread)[:, None], target)
+    scaled = np.tile((logit - centre) / spread, 2)[:, None]  # (2n, 1): each film once as pneumonia, once as normal
+    fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    fit.fit(scaled, np.repeat([1, 0], len(logit)), sample_weight=np.r_[share, 1 - share])
     slope = float(fit.coef_[0, 0] / spread)
     if not slope > 0:
         raise ValueError(f"Expected logits that rise with pneumonia, received a slope of {slope:.3g}.")

@@ -63,8 +63,9 @@ class Predictor:
             ("input", self._input, (1, self.card.size, self.card.size, 3)),
             ("output", self._output, self.card.output_shape),
         ):
-            if tuple(details["shape"]) != expected or details["dtype"] != np.float32:
-                received = f"{tuple(details['shape'])} {details['dtype'].__name__}"
+            shape = tuple(details["shape"].tolist())
+            if shape != expected or details["dtype"] != np.float32:
+                received = f"{shape} {details['dtype'].__name__}"
                 raise ModelError(f"Expected the model's {what} to be {expected} float32, received {received}.")
         self._lock = threading.Lock()  # invoke() lets other threads run, but none may touch the interpreter meanwhile
         threshold_logit = math.log(self.card.threshold / (1 - self.card.threshold))

@@ -30,7 +30,7 @@ class Stage:
 class PretrainConfig:
     """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it."""
 
-    stages: tuple[Stage, ...] = (Stage(64, 18, 2e-3), Stage(112, 10, 8e-4), Stage(224, 3, 3e-4))
+    stages: tuple[Stage, ...] = (Stage(64, 18, 2e-3), Stage(112, 9, 8e-4), Stage(224, 2, 3e-4))
     film_size: int = 224
     batch: int = 32
     weight_decay: float = 0.02
@@ -86,7 +86,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             name: one_hot[[AETIOLOGIES.index(e.aetiology) for e in part]]
             for name, part in (("train", train), ("validation", validation))
         }
-        model, seconds = None, {}
+        model = None
         for number, stage in enumerate(config.stages):
             # a fresh model a stage: a resumed fit leaves its epoch behind in the model
             previous, model = model, networks.vgg16_bn(len(AETIOLOGIES))
@@ -104,12 +104,14 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             _run_stage(model, stage, config, batches, watched, folder)
             _settle_norms(model, batches)
             model.save_weights(done)
-            seconds[stage.size] = round(time.monotonic() - started)
-            print(f"stage {stage.size} px: {seconds[stage.size]} s; with averaged weights:", flush=True)
-            print(model.evaluate(watched, verbose=0, return_dict=True), flush=True)
+            measured = model.evaluate(watched, verbose=0, return_dict=True)
+            end = {"seconds": round(time.monotonic() - started), "validation with averaged weights": measured}
+            (folder / f"stage-{stage.size}.json").write_text(json.dumps(end))
+            print(f"stage {stage.size} px: {end}", flush=True)
         weights = folder / "base.npz"
         networks.save_layers(networks.fold(model), weights, "float16")
-        receipt = {"command": "pneumo pretrain", "config": asdict(config), "seconds": seconds}
+        ends = {s.size: json.loads((folder / f"stage-{s.size}.json").read_text()) for s in config.stages}
+        receipt = {"command": "pneumo pretrain", "config": asdict(config), "stages": ends}
         weights.with_suffix(".json").write_text(json.dumps(receipt, indent=2))
         return weights
     finally:

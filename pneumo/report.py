@@ -75,8 +75,11 @@ def write_report(
         lines += [f"Model {model['name']} {model['version']}, SHA-256 `{model['sha256']}`.", ""]
     lines += ["| | value | 95 % interval |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {span} |" for name, value, span in table(result)]
+    counts = result["confusion"]
+    lines += ["", "| | called NORMAL | called PNEUMONIA |", "|---|---|---|"]
+    lines += [f"| is NORMAL | {counts['tn']} | {counts['fp']} |", f"| is PNEUMONIA | {counts['fn']} | {counts['tp']} |"]
     if result.get("unreadable"):
-        lines += ["", f"{len(result['unreadable'])} files could not be read; metrics.json names them."]
+        lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
     for name, figure, caption in figures:
         figure.savefig(folder / f"{name}.png", dpi=120)
         lines += ["", f"![{caption}]({name}.png)", "", caption]
@@ -147,7 +150,7 @@ def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callab
     """Contact sheet: films of each class, label and probability above, and each again with its overlay below it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.2 * ON_A_SHEET, 9), layout="constrained")
+    figure = Figure(figsize=(2.2 * ON_A_SHEET, 8), layout="constrained")
     grid = figure.subplots(2 * len(LABELS), ON_A_SHEET)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -158,9 +161,11 @@ def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callab
             overlay = prediction.overlay()
             film = Image.fromarray(prediction.film.pixels).resize(overlay.size, Image.Resampling.BICUBIC)
             above.imshow(np.asarray(film), cmap="gray", vmin=0, vmax=255)
-            above.set_title(f"{label}, probability {prediction.probability:.3f}", fontsize=8)
+            caption = names[index].replace("$", r"\$")  # matplotlib takes $…$ for mathematics
+            above.set_title(f"{label}, probability {prediction.probability:.3f}\n{caption}", fontsize=7)
+            above.set_anchor("S")
             below.imshow(np.asarray(blend(prediction.film.pixels, overlay)))
-            below.set_title(names[index].replace("$", r"\$"), fontsize=6)  # matplotlib takes $…$ for mathematics
+            below.set_anchor("N")
     return figure
 
 

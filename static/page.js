@@ -9,7 +9,7 @@ const root = document.documentElement;
 const find = (selector, from = document) => from.querySelector(selector);
 const findAll = (selector, from = document) => [...from.querySelectorAll(selector)];
 const upload = find("#upload"), samples = find("#samples"), many = find("#many"), answers = find("#answers");
-const lines = find("tbody", many);
+const lines = find("tbody", many), status = find("#status");
 const jobs = []; // every film of this visit: {name, file or sample, alone, row, state}
 
 root.classList.add("js");
@@ -32,12 +32,12 @@ function add(films) {
     jobs.push(job);
     enqueue(job);
   }
-  if (films.length === 1) jobs.at(-1).row.scrollIntoView({ block: "nearest" });
+  tell(jobs.at(-1), `Reading ${jobs.at(-1).name}.`);
 }
 
 function show(image, { file, thumbnail }) {
   image.src = thumbnail ?? URL.createObjectURL(file);
-  image.onerror = () => image.removeAttribute("src"); // TIFF: browsers show none, the black square stays
+  image.onerror = () => image.replaceWith(document.createElement("i")); // browsers show no TIFF: a black square
   if (file) image.onload = () => URL.revokeObjectURL(image.src);
 }
 
@@ -94,11 +94,11 @@ function settle(job, request) {
   job.state = "done";
   job.row.remove();
   place(article);
+  tell(job, `${job.name}: ${find(".label", article).textContent}. ${find(".sentence", article).textContent}`);
   if (follow) {
     article.scrollIntoView({ block: "start" });
     article.focus({ preventScroll: true });
   }
-  tell(job, `${job.name}: ${find(".label", article).textContent}. ${find(".sentence", article).textContent}`);
   next();
 }
 
@@ -121,7 +121,8 @@ function tell({ alone }, news) {
   const count = (wanted) => jobs.filter(({ state }) => state === wanted).length;
   const [read, failed] = [count("done"), count("failed")];
   const sum = `${read} of ${jobs.length} films read${failed ? `, ${failed} not` : ""}.`;
-  find("#status").textContent = (alone ? news : sum).replace(/\s+/g, " ");
+  status.textContent = (alone ? news : sum).replace(/\s+/g, " ");
+  status.classList.toggle("hidden", alone); // whoever sees the answer need not read it twice
 }
 
 // --- the answers and their table --------------------------------------------------------------------------------
@@ -157,10 +158,10 @@ function sortBy(header) {
 function refresh() {
   const wanted = find("[name=filter]:checked").value;
   for (const line of lines.rows) {
-    line.hidden = answerOf(line).hidden = wanted !== "all" && line.dataset.label !== wanted;
+    line.hidden = answerOf(line).hidden = Boolean(wanted) && line.dataset.label !== wanted;
   }
   for (const radio of findAll("[name=filter]")) {
-    const fits = ({ dataset }) => radio.value === "all" || dataset.label === radio.value;
+    const fits = ({ dataset }) => !radio.value || dataset.label === radio.value;
     find("b", radio.parentElement).textContent = [...lines.rows].filter(fits).length;
   }
   many.hidden = lines.rows.length < 2;
@@ -170,7 +171,7 @@ function refresh() {
 
 function cell(value) {
   // A spreadsheet would run a file name that begins like a formula.
-  const text = /^\s*[=+\-@＝＋－＠]/.test(value) ? `'${value}` : value;
+  const text = /^[\t\r\n]|^\s*[=+\-@＝＋－＠]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -178,9 +179,10 @@ function cell(value) {
 function csv() {
   const columns = ["file", "label", "probability", "threshold", "warnings", "error"];
   const read = [...lines.rows].map(({ dataset }) => columns.map((column) => dataset[column] ?? ""));
-  const refused = findAll(".row.failed, #refused .problem").map((film) => [
-    find(".name", film)?.textContent ?? "", "", "", "", "", find(".state, .reason", film).textContent.trim(),
-  ]);
+  const refused = findAll(".row.failed, #refused .problem").map((film) => {
+    const reason = find(".detail", film) ?? find(".state", film);
+    return [find(".name", film)?.textContent ?? "", "", "", "", "", reason.textContent.trim()];
+  });
   return [columns, ...read, ...refused].map((line) => line.map(cell).join(",") + "\r\n").join("");
 }
 
@@ -249,7 +251,7 @@ onclick = ({ target }) => {
 };
 onkeydown = ({ key, ctrlKey, altKey, metaKey, target }) => {
   const writing = target.closest("textarea, select, input:not([type=range], [type=radio], [type=file])");
-  if (key.toLowerCase() === "h" && !(ctrlKey || altKey || metaKey || writing)) toggleMap();
+  if (key?.toLowerCase() === "h" && !(ctrlKey || altKey || metaKey || writing)) toggleMap();
 };
 
 for (const header of findAll("[data-sort]", many)) {

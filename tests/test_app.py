@@ -15,12 +15,7 @@ from PIL import Image
 
 from app import create_app
 from pneumo.images import MAX_PIXELS
-from pneumo.predictor import Predictor
-
-
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor()
+from tests.conftest import SAMPLES
 
 
 @pytest.fixture
@@ -30,8 +25,6 @@ def client(predictor):
 
 @pytest.fixture(scope="module")
 def film():
-    from tests.conftest import SAMPLES
-
     return SAMPLES[0].read_bytes()
 
 
@@ -169,14 +162,10 @@ def test_nothing_is_written_to_disk(client, film, monkeypatch):
 
 
 def test_one_log_line_a_request_without_names(client, predictor, film, caplog):
-    logging.getLogger("pneumo").propagate = True
-    try:
-        with caplog.at_level(logging.INFO, logger="pneumo"):
-            address = {"REMOTE_ADDR": "192.0.2.7"}
-            client.post("/predict", data={"file": part(film, "Jane-Doe.jpeg")}, environ_base=address)
-            client.get("/patients/Jane-Doe")
-    finally:
-        logging.getLogger("pneumo").propagate = False
+    with caplog.at_level(logging.INFO, logger="pneumo"):
+        address = {"REMOTE_ADDR": "192.0.2.7"}
+        client.post("/predict", data={"file": part(film, "Jane-Doe.jpeg")}, environ_base=address)
+        client.get("/patients/Jane-Doe")
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     model = f"{predictor.card.name} {predictor.card.version}"

@@ -17,7 +17,8 @@ fail() { say "FAILED: $*" >&2; exit 1; }
 cleanup() {
   status=$?
   if [ $status -ne 0 ] && [ -n "$started" ]; then log | tail -n 30 >&2; fi
-  if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
+  # The server itself, not unshare: its children outlive unshare.
+  if [ -n "$server" ]; then pkill -KILL -P "$server" || true; wait "$server" 2>/dev/null || true; fi
   if [ -n "$started" ]; then
     if [ "$engine" = docker ]; then docker rm -f "$started" >/dev/null
     else buildah umount "$started" >/dev/null; buildah rm "$started" >/dev/null; fi
@@ -44,7 +45,7 @@ make_base() {
 build() {
   local args=(
     --build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' pneumo/__init__.py)"
-    --build-arg "REVISION=$(git rev-parse -q --verify HEAD || echo unknown)"
+    --build-arg "REVISION=$(git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)"
   )
   if [ "$engine" = docker ]; then
     docker build -t "$image" "${args[@]}" .
@@ -84,7 +85,7 @@ start() {
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   eval "environment=($(config Env) PORT=$port)"
   started=$(buildah from --pull=never "$image")
-  unshare --mount --pid --fork --kill-child bash -euc '
+  unshare --mount --pid --fork bash -euc '
     root=$1 user=$2; shift 2
     mount --bind "$root" "$root"
     mount -o remount,bind,ro "$root"
@@ -95,6 +96,11 @@ start() {
   ' bash "$(buildah mount "$started")" "$(config User)" --chdir="$(config WorkingDir)" "${environment[@]}" \
     "${command[@]}" >"$work/log" 2>&1 &
   server=$!
+}
+
+alive() {
+  if [ "$engine" = docker ]; then [ "$(docker inspect --format '{{.State.Running}}' "$started")" = true ]
+  else kill -0 "$server" 2>/dev/null; fi
 }
 
 inside() {  # runs a command beside the server, as its user
@@ -121,7 +127,7 @@ run_test() {
   start
   local seconds=0
   until curl -fs -o /dev/null "http://localhost:$port/health/ready"; do
-    [ $((seconds += 1)) -le 60 ] || fail "not ready after a minute"
+    alive && [ $((seconds += 1)) -le 60 ] || fail "expected a server that is ready within a minute"
     sleep 1
   done
   say "ready"

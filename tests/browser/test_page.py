@@ -1,0 +1,455 @@
+"""The page as people use it. What the model says is compared with `/predict`, never with numbers written here."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from app import create_app
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "screenshots"
+SAMPLES = sorted(ROOT.joinpath("static", "samples").glob("*.jpeg"))
+TEXT = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear doctor"}
+PHONE = {"viewport": {"width": 360, "height": 740}}
+REFUSED = ("status of 415",)
+# all that is pressed, apart from links inside a sentence
+TARGETS = "button, summary, input, .back, .top h1 a, tbody th a"
+
+
+def film(path, name=None):
+    return {"name": name or path.name, "mimeType": "image/jpeg", "buffer": path.read_bytes()}
+
+
+def answer_of(page, site, path):
+    """What `/predict` says of a film, without the request's id."""
+    reply = page.request.post(f"{site}/predict", multipart={"file": film(path)}).json()
+    del reply["request_id"]
+    return reply
+
+
+def choose(page, *files):
+    page.set_input_files("#file", list(files))
+
+
+def names(page):
+    return page.locator("#many tbody th:visible").all_inner_texts()
+
+
+def too_small(page):
+    """What is pressed and seen, but smaller than a finger."""
+    return page.locator(TARGETS).evaluate_all(
+        """targets => targets.filter(target => {
+            const { width, height } = target.getBoundingClientRect();
+            return width && Math.round(Math.min(width, height)) < 44;
+        }).map(target => target.outerHTML)"""
+    )
+
+
+def hold(page):
+    """Keep films from reaching the server until the returned function is called."""
+    held, released = [], []
+
+    def handle(route):
+        if route.request.method == "POST" and not released:
+            held.append(route)
+        else:
+            route.continue_()
+
+    def release():
+        released.append(True)
+        for route in held:
+            route.continue_()
+
+    page.route("**/", handle)
+    return release
+
+
+def test_an_uploaded_film_gets_the_answer_of_predict(open_page, site):
+    page = open_page()
+    choose(page, film(SAMPLES[0]))
+    answer = page.locator(".answer")
+    expect(answer).to_have_count(1)
+    expected = answer_of(page, site, SAMPLES[0])
+    expect(answer.locator("h2 .label")).to_have_text(expected["label"])
+    shown = float(answer.locator(".number").inner_text().replace("<", "").replace(">", ""))
+    assert shown == pytest.approx(expected["probability"], abs=0.011)
+    side = "below" if expected["label"] == "NORMAL" else "above"
+    expect(answer.locator(".sentence")).to_contain_text(f"{side} the threshold")
+    answer.locator("summary").click()
+    received = json.loads(answer.locator("pre").first.inner_text())
+    assert received.pop("request_id")
+    assert received == expected
+    expect(answer.locator("pre").nth(1)).to_have_text(f"curl -F file=@film.jpeg {site}/predict")
+    expect(page.locator("#status")).to_contain_text(f"{SAMPLES[0].name}: {expected['label']}")
+    expect(page.locator(".row")).to_have_count(0)
+    expect(page.locator("#many")).to_be_hidden()
+
+
+def test_the_bar_shows_probability_and_threshold(open_page, site):
+    page = open_page()
+    choose(page, film(SAMPLES[0]))
+    bar = page.locator(".answer > .bar")
+    expected = answer_of(page, site, SAMPLES[0])
+    whole, part = bar.locator(".track").bounding_box(), bar.locator(".fill").bounding_box()
+    assert part["width"] / whole["width"] == pytest.approx(expected["probability"], abs=0.005)
+    line = bar.locator("line").bounding_box()
+    middle = line["x"] + line["width"] / 2
+    assert (middle - whole["x"]) / whole["width"] == pytest.approx(expected["threshold"], abs=0.005)
+
+
+def test_the_map_lies_on_the_film(open_page):
+    page = open_page()
+    choose(page, film(SAMPLES[0]))
+    plain, under, over = (page.locator(".frame img").nth(i).bounding_box() for i in range(3))
+    assert over == pytest.approx(under, abs=1)
+    width, height = Image.open(SAMPLES[0]).size
+    assert plain["width"] / plain["height"] == pytest.approx(width / height, rel=0.01)
+    assert plain["y"] == under["y"]
+    assert plain["x"] < under["x"]
+
+
+def test_slider_and_key_change_the_map(open_page):
+    page = open_page()
+    choose(page, film(SAMPLES[-1]))
+    overlay, slider, toggle = (page.locator(s) for s in (".overlay", ".opacity", ".toggle"))
+    expect(overlay).to_have_css("opacity", "1")
+    slider.fill("35")
+    expect(overlay).to_have_css("opacity", "0.35")
+    slider.press("h")  # a slider has no use for letters
+    expect(overlay).to_be_hidden()
+    expect(toggle).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("h")
+    expect(overlay).to_be_visible()
+    toggle.click()
+    expect(overlay).to_be_hidden()
+    choose(page, film(SAMPLES[0]))  # an answer that comes later is shown in the same way
+    expect(overlay).to_have_count(2)
+    for i in range(2):
+        expect(overlay.nth(i)).to_be_hidden()
+    slider.first.press("ArrowRight")  # who moves the slider wants to see the map
+    for i in range(2):
+        expect(overlay.nth(i)).to_have_css("opacity", "0.4")
+        expect(overlay.nth(i)).to_be_visible()
+
+
+def test_a_sample_film_is_one_click(open_page, site):
+    page = open_page()
+    buttons = page.locator("#samples button")
+    expect(buttons).to_have_count(len(SAMPLES))
+    buttons.nth(1).click()
+    expect(page.locator(".answer .label").first).to_have_text(answer_of(page, site, SAMPLES[1])["label"])
+    expect(page.locator(".answer h2 .name")).to_have_text(SAMPLES[1].name)
+    expect(page).to_have_url(f"{site}/")
+    expect(page.locator("footer")).to_contain_text("Kermany, Zhang, Goldbaum")
+
+
+def test_many_films_sorted_filtered_and_as_csv(open_page, site):
+    page = open_page(expected=REFUSED)
+    warned = io.BytesIO()
+    Image.fromarray(np.full((100, 90), 90, np.uint8)).save(warned, "PNG")
+    small = {"name": "small, grey.png", "mimeType": "image/png", "buffer": warned.getvalue()}
+    formula = "=1+1.jpeg"
+    choose(page, *map(film, SAMPLES), film(SAMPLES[0], formula), small, TEXT)
+    count = len(SAMPLES) + 2
+    expect(page.locator("#status")).to_have_text(f"{count} of {count + 1} films read, 1 not.")
+    expect(page.locator(".answer")).to_have_count(count)
+    lines = page.locator("#many tbody tr")
+    probabilities = [float(line.get_attribute("data-probability")) for line in lines.all()]
+    assert probabilities == sorted(probabilities, reverse=True)
+    links = page.locator("#many tbody a")
+    assert [link.get_attribute("href")[1:] for link in links.all()] == [
+        answer.get_attribute("id") for answer in page.locator(".answer").all()
+    ]
+    links.last.click()
+    expect(page.locator(".answer").last).to_be_in_viewport()
+
+    header = page.get_by_role("columnheader", name="Film").get_by_role("button")
+    header.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-sort=file]")).to_have_attribute("aria-sort", "ascending")
+    assert names(page)[0] == formula
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-sort=file]")).to_have_attribute("aria-sort", "descending")
+    assert names(page)[-1] == formula
+    expect(page.locator("[aria-sort]")).to_have_count(1)
+
+    labels = [line.get_attribute("data-label") for line in lines.all()]
+    for label in ("PNEUMONIA", "NORMAL"):
+        page.get_by_role("radio", name=label).check()
+        expect(page.locator("#many tbody tr:visible")).to_have_count(labels.count(label))
+        expect(page.locator(".answer:visible")).to_have_count(labels.count(label))
+    page.get_by_role("radio", name="All").check()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    table = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"), newline="")))
+    assert list(table[0]) == ["file", "label", "probability", "threshold", "warnings", "error"]
+    assert len(table) == count + 1
+    by_name = {line["file"]: line for line in table}
+    for path in SAMPLES:
+        expected = answer_of(page, site, path)
+        line = by_name[path.name]
+        assert (line["label"], float(line["probability"])) == (expected["label"], expected["probability"])
+        assert (float(line["threshold"]), line["warnings"], line["error"]) == (expected["threshold"], "", "")
+    assert "'" + formula in by_name
+    assert "small" in by_name[small["name"]]["warnings"]
+    assert by_name[TEXT["name"]]["label"] == ""
+    refused = page.request.post(f"{site}/predict", multipart={"file": TEXT}).json()
+    assert by_name[TEXT["name"]]["error"] == refused["detail"]
+
+
+def test_a_refused_film_says_why_and_can_be_retried(open_page):
+    page = open_page(expected=REFUSED)
+    choose(page, TEXT)
+    row = page.locator(".row.failed")
+    expect(row).to_contain_text("Expected a JPEG, PNG, TIFF, WebP or BMP picture, received 11 bytes of something else.")
+    expect(row).to_contain_text("Export the film as JPEG or PNG")
+    expect(page.locator("#status")).to_contain_text("letter.txt was not read")
+    row.get_by_role("button", name="Retry letter.txt").click()
+    expect(row.get_by_role("button", name="Retry letter.txt")).to_be_visible()
+
+
+def test_a_lost_network_is_named_and_retry_reads_the_film(open_page):
+    page = open_page(expected=("ERR_FAILED", "ERR_INTERNET_DISCONNECTED"))
+    page.route("**/", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    choose(page, film(SAMPLES[0]))
+    expect(page.locator(".row.failed")).to_contain_text("The server could not be reached")
+    page.unroute("**/")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".answer")).to_be_focused()
+    expect(page.locator(".row")).to_have_count(0)
+
+
+def test_a_file_over_the_limit_is_not_even_sent(open_page, tmp_path):
+    page = open_page()
+    large = tmp_path / "large.tiff"
+    with large.open("wb") as stream:
+        stream.truncate(33 * 2**20)
+    choose(page, large)
+    expect(page.locator(".row.failed")).to_contain_text("Expected at most 32 MB, received 33.0 MB.")
+
+
+def test_a_strange_answer_is_an_error(open_page):
+    page = open_page(expected=("status of 502",))
+    page.route("**/", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    choose(page, film(SAMPLES[0]))
+    expect(page.locator(".row.failed")).to_contain_text("Expected an answer, received something else (status 502).")
+
+
+def test_films_go_two_at_a_time_each_with_its_row(open_page):
+    page = open_page()
+    release = hold(page)
+    choose(page, *(film(SAMPLES[0], f"{i}.jpeg") for i in range(5)))
+    expect(page.locator(".row")).to_have_count(5)
+    expect(page.locator(".row.waiting")).to_have_count(3)
+    expect(page.locator("#status")).to_have_text("0 of 5 films read.")
+    assert page.locator(".row img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    release()
+    expect(page.locator(".answer")).to_have_count(5)
+
+
+def test_dropped_films_are_read_wherever_they_fall(open_page):
+    page = open_page()
+    data = page.evaluate_handle(
+        """async url => {
+            const data = new DataTransfer();
+            data.items.add(new File([await (await fetch(url)).blob()], "dropped.jpeg", { type: "image/jpeg" }));
+            return data;
+        }""",
+        f"/static/samples/{SAMPLES[0].name}",
+    )
+    page.dispatch_event("footer", "drop", {"dataTransfer": data})
+    expect(page.locator(".answer h2 .name")).to_have_text("dropped.jpeg")
+
+
+def test_a_file_name_is_only_text(open_page):
+    page = open_page(expected=REFUSED)
+    name = '<img src=x onerror="document.title=1">.jpeg'
+    choose(page, film(SAMPLES[0], name), TEXT | {"name": name})
+    expect(page.locator(".answer h2 .name")).to_have_text(name)
+    expect(page.locator(".row.failed .name")).to_have_text(name)
+    expect(page).to_have_title(re.compile("pneumo"))
+
+
+def test_without_javascript(open_page, site):
+    page = open_page(java_script_enabled=False, expected=REFUSED)
+    page.locator("#samples button").first.click()
+    expect(page.locator(".answer .label").first).to_have_text(answer_of(page, site, SAMPLES[0])["label"])
+    expect(page.locator(".controls")).to_be_hidden()
+    choose(page, *map(film, SAMPLES), TEXT)
+    page.get_by_role("button", name="Read the films").click()
+    expect(page.locator(".answer")).to_have_count(len(SAMPLES))
+    expect(page.locator(".problem")).to_contain_text("received 11 bytes of something else")
+    expect(page.locator("#many tbody tr")).to_have_count(len(SAMPLES))
+    probabilities = [float(line.get_attribute("data-probability")) for line in page.locator("#many tbody tr").all()]
+    assert probabilities == sorted(probabilities, reverse=True)
+    choose(page, TEXT)
+    page.get_by_role("button", name="Read the films").click()
+    expect(page.locator(".problem")).to_contain_text("This kind of file is not read.")
+    expect(page.locator(".answer")).to_have_count(0)
+
+
+def test_a_wrong_address_is_a_readable_page(open_page, site):
+    page = open_page(expected=("status of 404",))
+    page.goto(f"{site}/nothing")
+    expect(page.locator(".problem")).to_contain_text("Not Found")
+    page.locator("#samples button").first.click()
+    expect(page.locator(".answer")).to_have_count(1)
+
+
+def test_keyboard_alone(open_page):
+    page = open_page()
+    sample = page.locator("#samples button").nth(1)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if sample.evaluate("button => button === document.activeElement"):
+            break
+    style = sample.evaluate("button => getComputedStyle(button).outlineStyle")
+    assert style == "solid"
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_be_focused()
+    expect(page.locator(".answer .sentence")).to_be_in_viewport()
+    page.keyboard.press("Tab")
+    expect(page.locator(".opacity")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".overlay")).to_have_css("opacity", "0.95")
+    page.keyboard.press("Tab")
+    expect(page.locator(".toggle")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer dl")).to_be_visible()
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (360, 740)])
+def test_first_sight_needs_no_scrolling(open_page, size):
+    page = open_page(viewport={"width": size[0], "height": size[1]})
+    for part in ("h1", ".top p", ".not", "#upload", "#samples button >> nth=3", ".credit >> nth=0"):
+        box = page.locator(part).first.bounding_box()
+        assert box["y"] + box["height"] <= size[1], part
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_phone_shows_everything_in_its_width(open_page, javascript):
+    page = open_page(**PHONE, java_script_enabled=javascript, expected=REFUSED)
+
+    def fits():
+        rights = page.locator("body *").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")
+        assert max(rights) <= 360
+        assert too_small(page) == []
+
+    fits()
+    long_name = "a_film_with_a_name_that_is_much_longer_than_a_phone_is_wide_and_has_no_space.jpeg"
+    choose(page, film(SAMPLES[0], long_name), film(SAMPLES[-1]), TEXT)
+    if not javascript:
+        page.get_by_role("button", name="Read the films").click()
+    expect(page.locator(".answer")).to_have_count(2)
+    expect(page.locator(".reason, .row.failed")).to_have_count(1)
+    page.locator("summary").first.click()
+    fits()
+
+
+def test_print_shows_film_map_and_numbers(open_page):
+    page = open_page(color_scheme="dark")
+    page.add_init_script("window.print = () => { document.title = document.querySelectorAll('.chosen').length }")
+    page.reload()
+    choose(page, *map(film, SAMPLES[:2]))
+    expect(page.locator(".answer")).to_have_count(2)
+    page.emulate_media(media="print")
+    for part in (".frame img >> nth=0", ".overlay", ".label", ".number", ".bar", ".print-only"):
+        expect(page.locator(".answer").first.locator(part).first).to_be_visible()
+    for part in ("#upload", "#samples", ".controls >> nth=0", "summary >> nth=0", "footer"):
+        expect(page.locator(part)).to_be_hidden()
+    last = page.locator(".answer .print-only").first
+    for words in ("An aid for a doctor", "version", "SHA-256", "threshold", "UTC"):
+        expect(last).to_contain_text(words)
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    pages = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))
+    assert len(pages) == 3  # the table, then a page a film
+    page.emulate_media(media="screen")
+    page.locator(".answer .print").first.click()
+    expect(page).to_have_title("1")
+
+
+def contrast(first, second):
+    """WCAG's contrast of two colours, written as #rrggbb."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_aa(open_page, scheme):
+    page = open_page(color_scheme=scheme)
+    root = page.locator("html")
+    colour = {
+        name: root.evaluate("(root, name) => getComputedStyle(root).getPropertyValue(name)", f"--{name}")
+        for name in ("ground", "raised", "ink", "faint", "accent", "on-accent", "edge")
+    }
+    for ground in ("ground", "raised"):
+        for text in ("ink", "faint", "accent"):
+            assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
+        assert contrast(colour["edge"], colour[ground]) >= 3
+    assert contrast(colour["on-accent"], colour["accent"]) >= 4.5
+    assert (contrast(colour["ground"], "#000000") < 2) == (scheme == "dark")
+
+
+def test_what_a_film_without_colour_and_with_warnings_says(predictor):
+    class Cautious:
+        card = predictor.card
+
+        def predict(self, data):
+            seen = predictor.predict(data)
+            changes = {"strengths": np.zeros_like(seen.strengths), "warnings": ["The film is <doubtful>."]}
+            return dataclasses.replace(seen, **changes, probability=0.3999, threshold=0.4, label="NORMAL")
+
+    client = create_app({"PREDICTOR": Cautious()}).test_client()
+    html = client.post("/", data={"file": (io.BytesIO(SAMPLES[0].read_bytes()), "a.jpeg")}).text
+    assert "No region raised the probability." in html
+    assert 'class="opacity"' not in html
+    assert "The film is &lt;doubtful&gt;." in html
+    assert "1 warning<" in html
+    assert "0.3999</b>, below the threshold 0.4000." in html  # two digits would say 0.40, below 0.40
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_take_screenshots(open_page, width, scheme):
+    viewport = {"width": width, "height": 800 if width > 360 else 740}
+    page = open_page(viewport=viewport, color_scheme=scheme, expected=REFUSED)
+    SCREENSHOTS.mkdir(exist_ok=True)
+
+    def shoot(state, **options):
+        page.screenshot(path=SCREENSHOTS / f"{state}-{width}-{scheme}.png", **options)
+
+    expect(page.locator("body")).to_have_css("color-scheme", "light dark")
+    shoot("empty")
+    release = hold(page)
+    choose(page, *map(film, SAMPLES))
+    expect(page.locator(".row.sending, .row.reading")).to_have_count(2)
+    shoot("working")
+    release()
+    expect(page.locator(".answer")).to_have_count(len(SAMPLES))
+    choose(page, TEXT)
+    expect(page.locator(".row.failed")).to_have_count(1)
+    shoot("many", full_page=True)
+    page.reload()
+    choose(page, TEXT)
+    expect(page.locator(".row.failed")).to_have_count(1)
+    shoot("error")
+    page.reload()
+    page.locator("#samples button").last.click()
+    expect(page.locator(".answer")).to_be_focused()
+    shoot("answer")

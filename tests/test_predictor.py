@@ -1,0 +1,131 @@
+"""The served model: its map is its answer, and what it says follows from the card."""
+
+import io
+import json
+import math
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo.card import describe_file, read_card
+from pneumo.errors import ModelError
+from pneumo.images import decode
+from pneumo.predictor import Predictor
+from tests.conftest import SAMPLES, MeanGrey
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def card_copy(tmp_path):
+    """Copy the shipped card and model, change the card's contents, and return the copy's path."""
+    shipped = read_card()
+
+    def copy(change):
+        contents = json.loads(json.dumps(shipped.contents))
+        shutil.copy(shipped.file("served"), tmp_path)
+        change(contents)
+        path = tmp_path / "card.json"
+        path.write_text(json.dumps(contents))
+        return path
+
+    return copy
+
+
+def test_the_mean_of_the_map_is_the_logit(predictor):
+    card = predictor.card
+    for path in SAMPLES:
+        prediction = predictor.predict(path.read_bytes())
+        assert (1, *prediction.logit_map.shape, 1) == card.output_shape
+        assert prediction.logit_map.dtype == np.float32
+        logit = prediction.logit_map.mean(dtype=np.float64)
+        by_hand = 1 / (1 + math.exp(-(card.slope * logit + card.intercept)))
+        assert prediction.probability == pytest.approx(by_hand, abs=1e-6)
+        assert prediction.label == ("PNEUMONIA" if prediction.probability >= prediction.threshold else "NORMAL")
+        assert prediction.threshold == card.threshold
+        assert prediction.model["sha256"] == card.sha256
+
+
+def test_calibration_by_hand(mean_grey):
+    assert mean_grey.probability(0.0) == 0.5
+    assert mean_grey.probability(math.log(3)) == pytest.approx(0.75)
+    mean_grey.card = replace(mean_grey.card, slope=2.0, intercept=-1.0)
+    assert mean_grey.probability(0.5 + math.log(3) / 2) == pytest.approx(0.75)
+    assert mean_grey.probability(-1e6) == pytest.approx(0.0)
+    assert mean_grey.probability(1e6) == 1.0
+
+
+def test_label_and_json_of_a_model_that_says_the_mean_grey():
+    predictor = MeanGrey(threshold=0.4)
+    below, at = (predictor.predict(png(np.full((64, 96), grey, np.uint8))) for grey in (101, 102))  # 0.4 · 255 = 102
+    assert (below.label, at.label) == ("NORMAL", "PNEUMONIA")
+    assert at.probability == pytest.approx(0.4)
+    assert set(at.to_json()) == {"label", "probability", "threshold", "model", "image", "warnings"}
+    assert at.to_json()["image"] == {"format": "PNG", "width": 96, "height": 64}
+    json.dumps(at.to_json(), allow_nan=False)
+
+
+def test_strengths_begin_where_the_label_turns(mean_grey):
+    # a map at the threshold's logit is clear; one at its logit + the card's scale (1) is in full colour
+    half = mean_grey.predict(png(np.full((64, 64), 127, np.uint8)))
+    assert half.label == "NORMAL"
+    assert half.strengths.max() == 0
+    full = 255 / (1 + math.exp(-1))
+    assert mean_grey.predict(png(np.full((64, 64), math.ceil(full), np.uint8))).strengths.min() == 1
+
+
+def test_doubts_about_the_picture_are_said(mean_grey):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (300, 1))
+    assert mean_grey.predict(png(ramp)).warnings == []
+    assert "small (256 × 100" in mean_grey.predict(png(ramp[:100])).warnings[0]
+    long = mean_grey.predict(png(np.tile(ramp, (1, 3)))).warnings
+    assert len(long) == 1
+    assert "longer than a chest film" in long[0]
+    assert "one grey" in mean_grey.predict(png(np.full((300, 300), 9, np.uint8))).warnings[0]
+
+
+def test_overlay_has_the_upright_films_shape(predictor):
+    film = decode(SAMPLES[0].read_bytes())
+    width, height = predictor.predict(SAMPLES[0].read_bytes()).overlay().size
+    assert width / height == pytest.approx(film.width / film.height, abs=0.01)
+
+
+def test_threads_get_the_answers_that_one_gets(predictor):
+    films = [path.read_bytes() for path in SAMPLES] * 3
+    alone = [predictor.predict(film).probability for film in films[: len(SAMPLES)]] * 3
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda film: predictor.predict(film).probability, films))
+    assert together == alone
+    assert len(set(alone)) == len(SAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["input"].update(size=112), r"input to be \(1, 112, 112, 3\) float32, received \(1, 224, 224, 3\)"),
+        (lambda c: c["output"].update(shape=[1, 7, 7, 1]), r"output to be \(1, 7, 7, 1\) float32, received \(1, 14"),
+    ],
+    ids=["input", "output"],
+)
+def test_a_card_of_another_shape_is_refused(card_copy, change, words):
+    with pytest.raises(ModelError, match=words):
+        Predictor(card_copy(change))
+
+
+def test_a_file_that_is_no_model_is_refused(card_copy):
+    path = card_copy(lambda contents: None)
+    contents = json.loads(path.read_text())
+    served = path.parent / contents["files"]["served"]["file"]
+    served.write_bytes(b"not a model")
+    contents["files"]["served"] = describe_file(served)
+    path.write_text(json.dumps(contents))
+    with pytest.raises(ModelError, match="not a LiteRT model"):
+        Predictor(path)

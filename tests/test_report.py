@@ -1,0 +1,77 @@
+"""The report says what the metrics say, and shows films with their overlays."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo.evaluation import evaluate
+from pneumo.report import ATTRIBUTION, ON_A_SHEET, table, write_report
+
+TARGET = [0, 0, 0, 1, 1, 1]
+GREYS = [30, 90, 200, 60, 180, 240]  # films of one grey: under the model that says the mean grey, two are wrong
+FIGURES = ("roc", "precision_recall", "reliability", "confusion", "best", "worst")
+
+
+@pytest.fixture
+def write(mean_grey, tmp_path):
+    def written(target, greys, aetiology=None, **more):
+        asked = []
+
+        def predict(index):
+            asked.append(index)
+            buffer = io.BytesIO()
+            Image.new("L", (80, 64), greys[index]).save(buffer, "PNG")
+            return mean_grey.predict(buffer.getvalue())
+
+        probability = [grey / 255 for grey in greys]
+        result = evaluate(target, probability, 0.5, aetiology=aetiology) | more
+        names = [f"film ${index}$ _.png" for index in range(len(greys))]
+        report = write_report(tmp_path / "a" / "report", result, target, probability, names, predict)
+        return report, result, asked
+
+    return written
+
+
+def test_report_holds_the_metrics_and_nothing_else(write):
+    model = {"name": "mean-grey", "version": "1", "sha256": "0" * 64}
+    report, result, _ = write(TARGET, GREYS, model=model, unreadable=[{"file": "x", "reason": "y"}])
+    text = report.read_text()
+    assert json.loads((report.parent / "metrics.json").read_text()) == result
+    for name, value, interval in table(result):
+        assert f"| {name} | {value} | {interval} |" in text
+    assert "| Accuracy | 0.6667 |" in text
+    assert "| is NORMAL | 2 | 1 |\n| is PNEUMONIA | 1 | 2 |" in text
+    assert "mean-grey 1" in text
+    assert "Not readable: 1" in text
+    assert ATTRIBUTION not in text  # nothing says that these films are of that data set
+
+
+def test_every_figure_is_small_readable_and_named_in_the_report(write):
+    report, _, _ = write(TARGET, GREYS, aetiology=["normal"] * 3 + ["bacteria", "virus", "virus"])
+    assert {path.name for path in report.parent.glob("*.png")} == {f"{name}.png" for name in FIGURES}
+    for name in FIGURES:
+        assert f"]({name}.png)" in report.read_text()
+        with Image.open(report.parent / f"{name}.png") as figure:
+            assert 400 <= max(figure.size) <= 1200
+            assert np.asarray(figure.convert("L")).std() > 5
+    assert ATTRIBUTION in report.read_text()
+
+
+def test_sheets_show_the_best_and_the_worst_of_each_class(write):
+    many = [0] * 10 + [1] * 10
+    greys = [*range(10, 210, 20), *range(40, 240, 20)]
+    _, _, asked = write(many, greys)
+    best, worst = asked[: 2 * ON_A_SHEET], asked[2 * ON_A_SHEET :]
+    assert best == [0, 1, 2, 3, 19, 18, 17, 16]
+    assert worst == [9, 8, 7, 6, 10, 11, 12, 13]
+
+
+def test_one_class_has_no_curves(write):
+    report, result, _ = write([0, 0], [30, 90])
+    assert result["auc"] is None
+    assert "| AUC | undefined |  |" in report.read_text()
+    assert not (report.parent / "roc.png").exists()
+    assert (report.parent / "confusion.png").exists()
