@@ -32,7 +32,7 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or max(1, cores() // model_threa
 # Browsers connect directly, with no proxy in front: a sync worker would wait for the slowest of them.
 worker_class = "gthread"
 threads = 8
-# A worker that is stuck as a whole is replaced; one slow request is not (the app bounds how many may wait).
+# A worker that is stuck as a whole is replaced; one slow request is not.
 timeout = 60
 graceful_timeout = 30
 # Interpreters do not survive a fork: every worker loads its own (gunicorn issues 1891, 2369, 2478).

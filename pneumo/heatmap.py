@@ -12,7 +12,7 @@ import io
 import numpy as np
 from PIL import Image
 
-LONGER_SIDE = 448  # pixels of the overlay; the map has 14 × 14 positions, more would show nothing
+LONGER_SIDE = 336  # pixels of the overlay; the map has 14 × 14 positions, more would show nothing
 _MAX_ALPHA = 190
 # Four anchors of matplotlib's perceptually uniform "inferno" (Smith and van der Walt), dark to bright.
 _ANCHORS = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)

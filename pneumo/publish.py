@@ -14,12 +14,13 @@ from pneumo import __version__, networks
 from pneumo.card import DEFAULT_MODEL, Card, card_path, describe_file, read_card, sha256
 from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
 from pneumo.errors import RunError
-from pneumo.evaluation import choose_threshold, fit_platt, intervals, metrics
+from pneumo.evaluation import choose_threshold, evaluate, fit_platt
 from pneumo.export import export
 from pneumo.predictor import Predictor
 from pneumo.training import TrainConfig, Trained, receipt
 
-WANTED_SENSITIVITY = 0.97
+# 0.97 is what is wanted elsewhere; a threshold is a quantile of validation, and on other films it finds a little less
+WANTED_SENSITIVITY = 0.975
 CALIBRATION_FILMS = 300  # of the train part, to measure the ranges that int8 must cover
 HEATMAP_PERCENTILE = 95
 SOURCE = {
@@ -102,8 +103,13 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
         "rule": f"percentile {HEATMAP_PERCENTILE} of how far positions of validation's pneumonias exceed the threshold",
     }
     contents["metrics"] = {
-        part: metrics(target[part], probability[part], threshold)
-        | {"intervals": intervals(target[part], probability[part], threshold, [e.patient for e in parts[part]])}
+        part: evaluate(
+            target[part],
+            probability[part],
+            threshold,
+            [e.patient for e in parts[part]],
+            [e.aetiology for e in parts[part]],
+        )
         for part in maps
     }
     contents["agreement"] = _agreement(model, parts["internal_test"], config, maps["internal_test"], contents)
