@@ -43,26 +43,26 @@ def intensity() -> list[iaa.Augmenter]:
     ]
 
 
-def acquisition() -> list[iaa.Augmenter]:
-    """Blur, down-and-up sampling, sharpening, noise, and JPEG at quality 40 to 95."""
+def acquisition(share: float = 1.0) -> list[iaa.Augmenter]:
+    """Blur, down-and-up sampling, sharpening, noise, JPEG of quality 20 to 80; `share` scales their probabilities."""
     return [
         # three draws, not iaa.OneOf, which does not follow the seed
-        iaa.Sometimes(0.25, iaa.GaussianBlur((0.3, 1.6))),
-        iaa.Sometimes(0.25, iaa.KeepSizeByResize(iaa.Resize((0.35, 0.9)), interpolation="cubic")),
-        iaa.Sometimes(0.2, iaa.Sharpen(alpha=(0.1, 0.6), lightness=(0.9, 1.1))),
-        iaa.Sometimes(0.2, iaa.AdditiveGaussianNoise(scale=(1, 6))),
-        iaa.Sometimes(0.3, iaa.JpegCompression(compression=(20, 80))),
+        iaa.Sometimes(0.25 * share, iaa.GaussianBlur((0.3, 1.6))),
+        iaa.Sometimes(0.25 * share, iaa.KeepSizeByResize(iaa.Resize((0.35, 0.9)), interpolation="cubic")),
+        iaa.Sometimes(0.2 * share, iaa.Sharpen(alpha=(0.1, 0.6), lightness=(0.9, 1.1))),
+        iaa.Sometimes(0.2 * share, iaa.AdditiveGaussianNoise(scale=(1, 6))),
+        iaa.Sometimes(0.3 * share, iaa.JpegCompression(compression=(20, 80))),
     ]
 
 
-def pipeline(seed: int) -> iaa.Augmenter:
+def pipeline(seed: int, acquisition_share: float = 1.0) -> iaa.Augmenter:
     """All of it, plus one erased rectangle in half of the films; the same seed gives the same pictures."""
     rectangle = iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0)
-    whole = iaa.Sequential([*geometry(), *intensity(), *acquisition(), iaa.Sometimes(0.5, rectangle)])
+    whole = iaa.Sequential([*geometry(), *intensity(), *acquisition(acquisition_share), iaa.Sometimes(0.5, rectangle)])
     whole.seed_(seed)  # `seed=` would leave the children on imgaug's global generator
     return whole
 
 
-def augment(films: np.ndarray, seed: int) -> np.ndarray:
+def augment(films: np.ndarray, seed: int, acquisition_share: float = 1.0) -> np.ndarray:
     """Augment (n, H, W) uint8 to the same shape and type."""
-    return pipeline(seed)(images=films[..., None])[..., 0]
+    return pipeline(seed, acquisition_share)(images=films[..., None])[..., 0]

@@ -17,14 +17,21 @@ class Batches(keras.utils.PyDataset):
     """Batches of (n, size, size, 3) float32 in 0..255 and their targets; augmented ones differ from epoch to epoch.
 
     With a `seed` the films are shuffled and augmented, and every batch depends on (seed, epoch, index) alone, whichever
-    thread makes it. Without one they come as they are, in order.
+    thread makes it. Without one they come as they are, in order. `acquisition` is that of `augment.augment`.
     """
 
     def __init__(
-        self, films: np.ndarray, targets: np.ndarray, size: int, batch: int, seed: int | None = None, workers: int = 2
+        self,
+        films: np.ndarray,
+        targets: np.ndarray,
+        size: int,
+        batch: int,
+        seed: int | None = None,
+        acquisition: float = 1.0,
     ) -> None:
-        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
+        super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
         self.films, self.targets, self.size, self.batch, self.seed = films, targets, size, batch, seed
+        self.acquisition = acquisition
         self.start(epoch=0)
 
     def start(self, epoch: int) -> None:
@@ -43,7 +50,8 @@ class Batches(keras.utils.PyDataset):
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
         films = self.films[chosen]
         if self.seed is not None:
-            films = augment(films, int(np.random.default_rng((self.seed, self.epoch, index)).integers(2**31)))
+            seed = int(np.random.default_rng((self.seed, self.epoch, index)).integers(2**31))
+            films = augment(films, seed, self.acquisition)
         grey = np.stack([squash(film, self.size) for film in films]).astype(np.float32)
         return np.repeat(grey[..., None], 3, axis=-1), self.targets[chosen]
 
@@ -77,16 +85,23 @@ def claim(folder: Path, config: object) -> None:
 
 
 def fit(
-    model: keras.Model, train: Batches, validation: Batches, epochs: int, folder: Path, name: str, **options: object
+    model: keras.Model,
+    train: Batches | tuple[np.ndarray, np.ndarray],
+    validation: Batches | tuple[np.ndarray, np.ndarray],
+    epochs: int,
+    folder: Path,
+    name: str,
+    **options: object,
 ) -> None:
-    """`model.fit` that writes `history-NAME.csv` into `folder` and goes on where a killed run stopped.
+    """`model.fit`, on batches or on arrays, that writes `history-NAME.csv` and goes on where a killed run stopped.
 
     The model must be fresh: a resumed fit leaves its epoch behind in it.
     """
     callbacks = [
         keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True),
-        _ContinueOrder(train),
+        *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
         keras.callbacks.CSVLogger(folder / f"history-{name}.csv", append=True),
     ]
     verbose = 1 if sys.stdout.isatty() else 2  # a progress bar for people, a line an epoch for log files
-    model.fit(train, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)
+    arguments = (train,) if isinstance(train, Batches) else train
+    model.fit(*arguments, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)

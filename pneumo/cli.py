@@ -1,4 +1,4 @@
-"""`pneumo predict | evaluate | serve`; `data` joins from `cli_data`, what trains from `cli_training`.
+"""`pneumo predict | evaluate | serve`; `audit`, `data` and what trains join from `cli_audit`, `_data`, `_training`.
 
 Nothing is imported before a command needs it. What a person can act on becomes one sentence on stderr and exit code 2.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo import __version__
+from pneumo.cli_audit import audit
 from pneumo.cli_data import data, progress
 from pneumo.cli_training import COMMANDS
 from pneumo.errors import PneumoError, UnreadableError
@@ -163,7 +164,7 @@ def serve(port: int | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])
 
 
-for command in (data, *COMMANDS):
+for command in (audit, data, *COMMANDS):
     main.add_command(command)
 
 

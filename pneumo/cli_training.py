@@ -46,7 +46,7 @@ def pretrain(data: Path, run: Path, seed: int) -> None:
     help="chest-xray (of `pneumo pretrain` if it ran here, else the shipped one), imagenet (a download), or an .npz.",
 )
 @click.option("--epochs", default=5, show_default=True, help="With the base frozen.")
-@click.option("--tune-epochs", default=2, show_default=True, help="With the last block unfrozen; 0 for none.")
+@click.option("--tune-epochs", default=1, show_default=True, help="With the last block unfrozen; 0 for none.")
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--card", type=click.Path(path_type=Path), default=MODELS / f"{DEFAULT_MODEL}.json", help="What to write."

@@ -87,27 +87,31 @@ def fingerprint(hashes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
-def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_SEED) -> dict[str, list[Example]]:
-    """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
-
-    Two patient keys that share a byte-identical film are one group, so no content crosses a border either.
-
-    Raises:
-        PneumoError: fewer than ten films of every aetiology.
-    """
+def children(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
+    """Number of the child behind every film: (n,) int. Two patient keys that share a byte-identical film are one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
-    from sklearn.model_selection import StratifiedGroupKFold
 
     _, patients = np.unique([example.patient for example in examples], return_inverse=True)
     _, contents = np.unique(hashes, return_inverse=True)
     nodes = patients.max() + 1 + contents.max() + 1  # a graph of patients and contents, an edge a film
     edges = coo_array((np.ones(len(examples)), (patients, patients.max() + 1 + contents)), shape=(nodes, nodes))
     _, component = connected_components(edges, directed=False)
+    return component[patients]
+
+
+def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_SEED) -> dict[str, list[Example]]:
+    """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
+
+    Raises:
+        PneumoError: fewer than ten films of every aetiology.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
     strata = [example.aetiology or example.label for example in examples]
     if max(Counter(strata).values()) < 10:
         raise PneumoError(f"Expected at least ten films of a kind to split, received {dict(Counter(strata))}.")
-    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, component[patients])
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, children(examples, hashes))
     part_of = np.zeros(len(examples), int)
     for part, (_, held_out) in zip((2, 1), folds, strict=False):
         part_of[held_out] = part

@@ -51,6 +51,18 @@ def results(card: Card, sizes: dict) -> str:
     return "\n".join(lines)
 
 
+def shortcuts(audit: dict) -> str:
+    """What acquisition alone tells of the labels, and what the model does where it says nothing or the opposite."""
+    values = {name: f"{audit[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in audit["intervals"].items()}
+    return (
+        f"{audit['acquisition']['verdict']} The model, on the same {audit['n']} films of validation: "
+        f"AUC {values['auc']}; {values['auc_contradicted']} on films whose acquisition looks most like the other label's; "
+        f"{values['auc_matched']} weighted so that acquisition says nothing. Acquisition explains "
+        f"{100 * audit['explained_normal']:.0f} % of the variance of its logit among normals, "
+        f"{100 * audit['explained_pneumonia']:.0f} % among pneumonias."
+    )
+
+
 def speed(benchmark: dict) -> str:
     """Table of what a served prediction costs beside the bare invocation."""
     lines = [f"Medians of one run on {benchmark['machine']}:", "", "| | ms | times bare |", "|---|---|---|"]
@@ -87,10 +99,16 @@ def fill(text: str, sections: dict[str, str]) -> str:
 def documented(path: Path) -> str:
     """What `path` (the README) should say now."""
     card = read_card()
-    measured = {name: json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in ("serving", "sizes")}
+    files = {
+        "serving": "benchmarks/serving.json",
+        "sizes": "benchmarks/sizes.json",
+        "audit": "reports/audit/metrics.json",
+    }
+    measured = {name: json.loads((ROOT / file).read_text()) for name, file in files.items()}
     sections = {
         "answer": answer(card),
         "results": results(card, measured["sizes"]),
+        "audit": shortcuts(measured["audit"]),
         "speed": speed(measured["serving"]),
     }
     return fill(path.read_text(encoding="utf-8"), sections)

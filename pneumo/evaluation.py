@@ -23,7 +23,7 @@ def metrics(target: np.ndarray, probability: np.ndarray, threshold: float) -> di
         ValueError: no film, lengths that differ, a target other than 0 and 1, or a probability outside 0..1.
     """
     target, probability = _checked(target, probability)
-    values, counts = _measure(target, probability, threshold, np.ones((1, len(target))))
+    values, counts = measure(target, probability, threshold, np.ones((1, len(target))))
     named = {name: _plain(values[name][0]) for name in METRICS}
     confusion = {name: int(counts[name][0]) for name in _COUNTS}
     return {"n": len(target), **named, "threshold": float(threshold), "confusion": confusion}
@@ -43,15 +43,65 @@ def intervals(
     drawing them apart gives intervals that are too narrow. Draws where a metric is undefined do not count for it.
     """
     target, probability = _checked(target, probability)
-    _, group = np.unique(np.arange(len(target)) if groups is None else np.asarray(groups), return_inverse=True)
-    count = group.max() + 1
-    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)  # (draws, patients)
-    values, _ = _measure(target, probability, threshold, times[:, group].astype(float))
+    values, _ = measure(target, probability, threshold, resamples(len(target), groups, draws, seed))
     found = {}
     for name in METRICS:
         defined = values[name][~np.isnan(values[name])]
         found[name] = [float(v) for v in np.percentile(defined, (2.5, 97.5))] if len(defined) else None
     return found
+
+
+def resamples(n: int, groups: Sequence | None = None, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Bootstrap of `n` films by patient: (draws, n) float64, how often each film comes in each draw."""
+    _, group = np.unique(np.arange(n) if groups is None else np.asarray(groups), return_inverse=True)
+    count = group.max() + 1
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)  # (draws, patients)
+    return times[:, group].astype(float)
+
+
+def measure(
+    target: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """METRICS and the four counts as (draws,) each, film i counting weights[:, i] times; NaN where undefined.
+
+    `target` and `probability` are (n,) arrays, `weights` (draws, n) 0 or more.
+    """
+    order = np.argsort(probability, kind="stable")
+    target, probability, weights = target[order], probability[order], weights[:, order]
+    called = probability >= threshold
+    one_hot = np.eye(BINS)[_bin(probability)]  # (n, BINS)
+    columns = np.column_stack(
+        [
+            called * target,
+            called * (1 - target),
+            ~called * (1 - target),
+            ~called * target,
+            (probability - target) ** 2,
+            one_hot * (probability - target)[:, None],
+        ]
+    )
+    sums = weights @ columns  # (draws, 5 + BINS)
+    tp, fp, tn, fn, squares = sums[:, :5].T
+    positive, negative = tp + fn, tn + fp
+    total = positive + negative
+
+    # AUC as the share of (normal, pneumonia) pairs in the right order, a tie being half a pair (Mann and Whitney)
+    starts = np.flatnonzero(np.r_[True, np.diff(probability) > 0])  # where each distinct probability begins
+    positives = np.add.reduceat(weights * target, starts, axis=1)  # (draws, distinct)
+    negatives = np.add.reduceat(weights * (1 - target), starts, axis=1)
+    pairs = (positives * (np.cumsum(negatives, axis=1) - negatives / 2)).sum(axis=1)
+
+    values = {
+        "auc": _ratio(pairs, positive * negative),
+        "accuracy": _ratio(tp + tn, total),
+        "sensitivity": _ratio(tp, positive),
+        "specificity": _ratio(tn, negative),
+        "precision": _ratio(tp, tp + fp),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "brier": _ratio(squares, total),
+        "ece": _ratio(np.abs(sums[:, 5:]).sum(axis=1), total),
+    }
+    return values, dict(zip(_COUNTS, (tp, fp, tn, fn), strict=True))
 
 
 def by_aetiology(aetiology: Sequence[str | None], probability: np.ndarray, threshold: float) -> dict[str, float | None]:
@@ -141,48 +191,6 @@ def _checked(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, n
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError("Expected probabilities in 0..1, received others.")
     return target, probability
-
-
-def _measure(
-    target: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """METRICS and the four counts as (draws,) each, film i counting weights[:, i] times; NaN where undefined."""
-    order = np.argsort(probability, kind="stable")
-    target, probability, weights = target[order], probability[order], weights[:, order]
-    called = probability >= threshold
-    one_hot = np.eye(BINS)[_bin(probability)]  # (n, BINS)
-    columns = np.column_stack(
-        [
-            called * target,
-            called * (1 - target),
-            ~called * (1 - target),
-            ~called * target,
-            (probability - target) ** 2,
-            one_hot * (probability - target)[:, None],
-        ]
-    )
-    sums = weights @ columns  # (draws, 5 + BINS)
-    tp, fp, tn, fn, squares = sums[:, :5].T
-    positive, negative = tp + fn, tn + fp
-    total = positive + negative
-
-    # AUC as the share of (normal, pneumonia) pairs in the right order, a tie being half a pair (Mann and Whitney)
-    starts = np.flatnonzero(np.r_[True, np.diff(probability) > 0])  # where each distinct probability begins
-    positives = np.add.reduceat(weights * target, starts, axis=1)  # (draws, distinct)
-    negatives = np.add.reduceat(weights * (1 - target), starts, axis=1)
-    pairs = (positives * (np.cumsum(negatives, axis=1) - negatives / 2)).sum(axis=1)
-
-    values = {
-        "auc": _ratio(pairs, positive * negative),
-        "accuracy": _ratio(tp + tn, total),
-        "sensitivity": _ratio(tp, positive),
-        "specificity": _ratio(tn, negative),
-        "precision": _ratio(tp, tp + fp),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "brier": _ratio(squares, total),
-        "ece": _ratio(np.abs(sums[:, 5:]).sum(axis=1), total),
-    }
-    return values, dict(zip(_COUNTS, (tp, fp, tn, fn), strict=True))
 
 
 def _bin(probability: np.ndarray) -> np.ndarray:

@@ -76,11 +76,10 @@ def fold(model: keras.Model) -> dict[str, list[np.ndarray]]:
 
 
 def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
-    """Put the per-position head on `base`: film -> probability of pneumonia (n, 1).
+    """Put the per-position head on `base`, or on the input of features alone: -> probability of pneumonia (n, 1).
 
     1×1 convolutions end in one logit a position, and the film's logit is their mean: that map *is* the class
-    activation map, `mean(map) == logit`, with no backward pass (house.md calls it a head that explains itself;
-    cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
+    activation map, `mean(map) == logit`, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
     """
     x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
     x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, 14, 14, units)
@@ -88,6 +87,12 @@ def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
     logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, 14, 14, 1)
     logit = keras.layers.GlobalAveragePooling2D(name="logit")(logit_map)  # (n, 1)
     return keras.Model(base.input, keras.layers.Activation("sigmoid", name="probability")(logit), name="pneumo")
+
+
+def features_input(base: keras.Model) -> keras.Model:
+    """Nothing but an input of the shape that `base` puts out: what the head is put on when features are cached."""
+    features = keras.Input(base.output.shape[1:], name="features")
+    return keras.Model(features, features, name="features")
 
 
 def map_model(model: keras.Model) -> keras.Model:

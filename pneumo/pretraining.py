@@ -19,18 +19,22 @@ from pneumo.dataset import AETIOLOGIES, Example, load
 
 @dataclass(frozen=True)
 class Stage:
-    """`epochs` passes at `size` pixels, the learning rate warmed up to `rate` and let down to 0 by a cosine."""
+    """`epochs` passes at `size` pixels, the learning rate warmed up to `rate` and let down to 0 by a cosine.
+
+    `acquisition` is the share of the usual probability of blur, resampling, sharpening, noise and compression.
+    """
 
     size: int
     epochs: int
     rate: float
+    acquisition: float = 1.0
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it."""
 
-    stages: tuple[Stage, ...] = (Stage(64, 18, 2e-3), Stage(112, 9, 8e-4), Stage(224, 2, 3e-4))
+    stages: tuple[Stage, ...] = (Stage(64, 18, 2e-3), Stage(112, 9, 8e-4), Stage(224, 3, 4e-4, acquisition=0.5))
     film_size: int = 224
     batch: int = 32
     weight_decay: float = 0.02
@@ -98,7 +102,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
                 continue
             started = time.monotonic()
             seed = config.seed + 1000 * number
-            batches = Batches(films["train"], target["train"], stage.size, config.batch, seed)
+            batches = Batches(films["train"], target["train"], stage.size, config.batch, seed, stage.acquisition)
             watched = Batches(films["validation"], target["validation"], stage.size, config.batch)
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
             _run_stage(model, stage, config, batches, watched, folder)

@@ -80,12 +80,24 @@ def write_report(
     lines += [f"| is NORMAL | {counts['tn']} | {counts['fp']} |", f"| is PNEUMONIA | {counts['fn']} | {counts['tp']} |"]
     if result.get("unreadable"):
         lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
-    for name, figure, caption in figures:
-        figure.savefig(folder / f"{name}.png", dpi=120)
-        lines += ["", f"![{caption}]({name}.png)", "", caption]
+    lines += drawn(figures, folder)
     lines += ["", "The regions raised the probability; they are not where a pneumonia is."]
     if any(value is not None for value in result["recall_by_aetiology"].values()):  # file names of that data set
         lines += ["", ATTRIBUTION]
+    return written(folder, lines, result)
+
+
+def drawn(figures: Sequence[tuple[str, "Figure", str]], folder: Path) -> list[str]:
+    """Save each figure as NAME.png in `folder`; the lines that show it in a report, with its caption."""
+    lines = []
+    for name, figure, caption in figures:
+        figure.savefig(folder / f"{name}.png", dpi=120)
+        lines += ["", f"![{caption}]({name}.png)", "", caption]
+    return lines
+
+
+def written(folder: Path, lines: Sequence[str], result: dict) -> Path:
+    """Write metrics.json and report.md into `folder`; the path of the latter."""
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
     report = folder / "report.md"
@@ -97,7 +109,7 @@ def roc(target: np.ndarray, probability: np.ndarray, result: dict) -> "Figure":
     """ROC curve with the operating point of `result`."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = _figure("1 − specificity", "Sensitivity", f"AUC {result['auc']:.4f}")
+    figure, axes = blank("1 − specificity", "Sensitivity", f"AUC {result['auc']:.4f}")
     alarms, found, _ = roc_curve(target, probability)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
     axes.plot(alarms, found, color=BLUE, label="model")
@@ -110,7 +122,7 @@ def precision_recall(target: np.ndarray, probability: np.ndarray, result: dict) 
     """Precision-recall curve with the operating point of `result`."""
     from sklearn.metrics import precision_recall_curve
 
-    figure, axes = _figure("Sensitivity", "Precision", f"{target.mean():.0%} of the films are pneumonia")
+    figure, axes = blank("Sensitivity", "Precision", f"{target.mean():.0%} of the films are pneumonia")
     precision, found, _ = precision_recall_curve(target, probability)
     axes.axhline(target.mean(), color=GREY, linestyle=":", label="chance")
     axes.plot(found, precision, color=BLUE, label="model", drawstyle="steps-post")
@@ -122,7 +134,7 @@ def precision_recall(target: np.ndarray, probability: np.ndarray, result: dict) 
 
 def calibration(target: np.ndarray, probability: np.ndarray) -> "Figure":
     """Reliability diagram; the numbers beside the dots are films."""
-    figure, axes = _figure("Mean probability", "Share of pneumonia", "Reliability")
+    figure, axes = blank("Mean probability", "Share of pneumonia", "Reliability")
     films, mean, share = reliability(target, probability)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     axes.plot(mean[films > 0], share[films > 0], "o-", color=BLUE)
@@ -134,7 +146,7 @@ def calibration(target: np.ndarray, probability: np.ndarray) -> "Figure":
 
 def confusion(result: dict) -> "Figure":
     """Confusion matrix with counts."""
-    figure, axes = _figure("Called", "Is", f"Threshold {result['threshold']:.4f}")
+    figure, axes = blank("Called", "Is", f"Threshold {result['threshold']:.4f}")
     counts = result["confusion"]
     cells = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
     axes.imshow(cells, cmap="Blues", vmin=0, vmax=2 * max(1, cells.max()))  # half the scale: black text stays legible
@@ -169,7 +181,7 @@ def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callab
     return figure
 
 
-def _figure(x: str, y: str, title: str) -> tuple["Figure", object]:
+def blank(x: str, y: str, title: str) -> tuple["Figure", object]:
     """A square figure with axes from 0 to 1; without pyplot, so nothing stays open and no screen is needed."""
     from matplotlib.figure import Figure
 

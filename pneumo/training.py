@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from sklearn.metrics import log_loss
 
 from pneumo import networks
 from pneumo.batches import Batches, claim, fit
@@ -28,9 +29,11 @@ class TrainConfig:
     size: int = 224
     units: int = 128
     dropout: float = 0.3
+    views: int = 2
     epochs: int = 5
     rate: float = 1e-3
-    tune_epochs: int = 2
+    acquisition: float = 0.5
+    tune_epochs: int = 1
     tune_rate: float = 2e-5
     batch: int = 32
     seed: int = 0
@@ -49,6 +52,8 @@ class Trained:
 def train(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
     """Train the top on the frozen base, then the last block at a low rate, kept only if validation loss falls.
 
+    The loss weighs both classes the same, in training and in that choice.
+
     Continues what is already in `folder`; histories lie there as `history-top.csv` and `history-tune.csv`.
     """
     started = time.monotonic()
@@ -60,36 +65,47 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     positive = float(target["train"].mean())
     class_weight = {0: 0.5 / (1 - positive), 1: 0.5 / positive}  # both classes weigh the same
 
-    def phase(name: str, start: Path | None, trainable: tuple[str, ...], epochs: int, rate: float, seed: int) -> Path:
-        """One fit of the `trainable` layers in mixed_bfloat16, from the weights in `start`; returns its weights."""
-        done = folder / f"{name}.npz"
-        if done.exists():
-            return done
-        keras.mixed_precision.set_global_policy("mixed_bfloat16")
-        try:
-            model = _assemble(config, start)
-            for layer in model.layers:
-                layer.trainable = layer.name in trainable
-            # XLA halves the speed on a CPU
-            model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["AUC"], jit_compile=False)
-            batches = Batches(films, target["train"], config.size, config.batch, seed)
-            fit(model, batches, watched, epochs, folder, name, class_weight=class_weight)
-            networks.save_layers(networks.take_layers(model, trainable), done, "float16")
-            return done
-        finally:
-            keras.mixed_precision.set_global_policy("float32")
+    def batches(seed: int) -> Batches:
+        return Batches(films, target["train"], config.size, config.batch, seed, config.acquisition)
 
-    top = phase("top", None, networks.TOP_NAMES, config.epochs, config.rate, config.seed + 10_000)
-    candidates = {"top": (top, networks.TOP_NAMES)}
+    def top(done: Path) -> None:
+        """The head alone, on cached features of the frozen base: some augmented views of each film, then `epochs`."""
+        base = _assemble(config, None, head=False)
+        print(f"features of the frozen base, {config.views} views of each film", flush=True)
+        seen = [_features(base, batches(config.seed + 10_000 + view)) for view in range(config.views)]
+        features, answers = (np.concatenate(columns) for columns in zip(*seen, strict=True))
+        model = networks.add_head(networks.features_input(base), config.units, config.dropout)
+        _compile(model, config.rate)
+        options = {"batch_size": config.batch, "class_weight": class_weight}
+        fit(model, (features, answers), _features(base, watched), config.epochs, folder, "top", **options)
+        networks.save_layers(networks.take_layers(model, networks.TOP_NAMES), done, "float16")
+
+    def tune(start: Path, done: Path) -> None:
+        """Last block and head together, at a low rate, from the trained head."""
+        model = _assemble(config, start)
+        for layer in model.layers:
+            layer.trainable = layer.name in both
+        _compile(model, config.tune_rate)
+        fit(model, batches(config.seed), watched, config.tune_epochs, folder, "tune", class_weight=class_weight)
+        networks.save_layers(networks.take_layers(model, both), done, "float16")
+
+    both = (*networks.LAST_BLOCK, *networks.TOP_NAMES)
+    candidates = {"top": (folder / "top.npz", networks.TOP_NAMES)}
     if config.tune_epochs:
-        both = (*networks.LAST_BLOCK, *networks.TOP_NAMES)
-        tuned = phase("tune", top, both, config.tune_epochs, config.tune_rate, config.seed + 20_000)
-        candidates["tune"] = (tuned, both)
+        candidates["tune"] = (folder / "tune.npz", both)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        if not candidates["top"][0].exists():
+            top(candidates["top"][0])
+        if config.tune_epochs and not candidates["tune"][0].exists():
+            tune(candidates["top"][0], candidates["tune"][0])
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
     loss = {}
     for name, (weights, _) in candidates.items():
-        model = _assemble(config, weights)
-        model.compile(loss="binary_crossentropy", jit_compile=False)
-        loss[name] = float(model.evaluate(watched, verbose=0))
+        probability = _assemble(config, weights).predict(watched, verbose=0)[:, 0].astype(float)
+        answers = target["validation"][:, 0]
+        loss[name] = log_loss(answers, probability, sample_weight=[class_weight[int(a)] for a in answers])
     best = min(loss, key=loss.get)
     weights, layers = candidates[best]
     return Trained(weights, layers, loss, round(time.monotonic() - started))
@@ -106,9 +122,22 @@ def _targets(examples: list[Example]) -> np.ndarray:
     return np.array([[e.target] for e in examples], np.float32)  # (n, 1)
 
 
-def _assemble(config: TrainConfig, weights: Path | None) -> keras.Model:
-    """Base plus head, with the base's weights and then those in `weights` over them."""
-    model = networks.add_head(networks.vgg16(config.size), config.units, config.dropout)
+def _features(base: keras.Model, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """What the frozen base makes of every film: (n, 14, 14, 512) float16, and the targets (n, 1) in the same order."""
+    order = batches.order[: len(batches) * batches.batch].copy()
+    return base.predict(batches, verbose=0).astype(np.float16), batches.targets[order]
+
+
+def _compile(model: keras.Model, rate: float) -> None:
+    # XLA halves the speed on a CPU
+    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["AUC"], jit_compile=False)
+
+
+def _assemble(config: TrainConfig, weights: Path | None, head: bool = True) -> keras.Model:
+    """Base with its weights, and unless told otherwise the head, with the weights of `weights` over them."""
+    model = networks.vgg16(config.size)
+    if head:
+        model = networks.add_head(model, config.units, config.dropout)
     if config.base_weights:
         networks.load_layers(model, config.base_weights)
     else:

@@ -89,7 +89,7 @@ def test_agrees_with_scikit_learn(many):
 
 
 def test_a_draw_weighs_like_films_that_come_twice():
-    weighted, _ = evaluation._measure(*map(np.array, ([1, 0, 1], [0.6, 0.6, 0.1])), 0.5, np.array([[2.0, 1.0, 1.0]]))
+    weighted, _ = evaluation.measure(*map(np.array, ([1, 0, 1], [0.6, 0.6, 0.1])), 0.5, np.array([[2.0, 1.0, 1.0]]))
     repeated = metrics([1, 1, 0, 1], [0.6, 0.6, 0.6, 0.1], 0.5)
     assert {name: weighted[name][0] for name in METRICS} == pytest.approx({name: repeated[name] for name in METRICS})
 

@@ -1,0 +1,161 @@
+"""What a film tells besides the chest: numbers by hand, and films that one thing was taken out of."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from pneumo.errors import FormatError
+from pneumo.nuisance import (
+    BLACK,
+    CORNER,
+    FEATURES,
+    GROUPS,
+    MASKED_BORDER,
+    SIZE,
+    blur_to,
+    features,
+    interventions,
+    jpeg_quality,
+    mask_borders,
+    mask_corners,
+    sharpness,
+    tone_to,
+)
+
+
+def encoded(pixels, file_format="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def chequered(cell):
+    """Black and 200 in cells of so many pixels: mean 100, deviation 100."""
+    index = np.arange(SIZE) // cell
+    return ((index[:, None] + index) % 2 * 200).astype(np.uint8)
+
+
+@pytest.fixture
+def film(small_films):
+    return next(iter(small_films.values()))
+
+
+def test_every_number_is_described_and_measured(film):
+    found = features(encoded(film, "JPEG"))
+    assert tuple(found) == FEATURES
+    assert all(isinstance(value, float) and math.isfinite(value) for value in found.values())
+    assert all(words for group in GROUPS.values() for words in group.values())
+
+
+def test_a_chequerboard_by_hand():
+    found = features(encoded(chequered(1)))
+    # every step is 200 and the deviation 100; the Laplacian is 4 · 200; the mean of 2 × 2 pixels is 100 everywhere
+    assert (found["across_1"], found["down_1"], found["laplacian_1"]) == (2, 2, 8)
+    assert found["across_2"] == found["laplacian_2"] == found["down_4"] == 0
+    coarse = features(encoded(chequered(2)))
+    assert (coarse["across_2"], coarse["down_2"], coarse["laplacian_2"]) == (2, 2, 8)
+    # of the 223 steps across, 111 are from one cell to the next
+    assert coarse["across_1"] == pytest.approx(2 * math.sqrt(111 / 223))
+    assert (found["mean"], found["deviation"], found["percentile_05"], found["percentile_95"]) == (100, 100, 0, 200)
+    assert (found["black_share"], found["border_black"], found["bright_share"]) == (0.5, 0.5, 0)
+    assert found["border_rows"] == found["border_columns"] == 0
+
+
+def test_a_blurred_copy_is_less_sharp_and_a_paler_one_is_as_sharp(film):
+    for pixels in (chequered(1), chequered(4), film):
+        assert sharpness(gaussian_filter(pixels.astype(float), 1)) < 0.9 * sharpness(pixels.astype(float))
+    assert sharpness(film / 2 + 60) == pytest.approx(sharpness(film.astype(float)))
+
+
+def test_border_by_hand():
+    pixels = np.full((SIZE, SIZE), 100)
+    pixels[:28] = 0  # an eighth of the rows at the top
+    pixels[:, -56:] = BLACK  # a quarter of the columns at the right
+    found = features(encoded(pixels))
+    assert (found["border_rows"], found["border_columns"]) == (1 / 8, 1 / 4)
+    assert found["black_share"] == pytest.approx(1 - 7 / 8 * 3 / 4)
+    assert found["edge_left"] == pytest.approx(7 / 8 * 100)
+    assert found["edge_right"] == pytest.approx(7 / 8 * BLACK, abs=BLACK / 8)
+    assert (found["edge_bottom"], found["bright_share"]) == (0.75 * 100 + 0.25 * BLACK, 0)
+
+
+def test_a_film_of_one_grey_has_numbers_too():
+    for grey in (0, 90):
+        found = features(encoded(np.full((64, 64), grey)))
+        assert all(found[name] == 0 for name in GROUPS["sharpness"])
+        assert (found["mean"], found["deviation"]) == (grey, 0)
+        assert found["border_rows"] == (1 if grey == 0 else 0)
+
+
+def test_a_marker_stands_out_where_it_stands():
+    pixels = np.full((SIZE, SIZE), 20)
+    pixels[10:26, 6:18] = 250  # 192 of 1,936 pixels of the corner: more than one in a hundred
+    found = features(encoded(pixels))
+    assert {name: value for name, value in found.items() if name.startswith("marker") and value} == {
+        "marker_top_left": 230
+    }
+
+
+@pytest.mark.parametrize("quality", [1, 10, 50, 75, 90, 95, 100])
+def test_jpeg_quality_is_what_it_was_saved_with(film, quality):
+    assert jpeg_quality(encoded(film, "JPEG", quality=quality)) == quality
+    colour = np.repeat(film[..., None], 3, axis=2)
+    assert features(encoded(colour, "JPEG", quality=quality))["jpeg_quality"] == quality
+
+
+def test_the_file_by_hand(film):
+    data = encoded(np.zeros((100, 200)), "BMP")
+    found = features(data)
+    assert (found["width"], found["height"], found["aspect"]) == (200, 100, 2)
+    assert (found["jpeg_quality"], found["file_bytes"], found["bits_per_pixel"]) == (
+        0,
+        len(data),
+        len(data) * 8 / 20_000,
+    )
+    with pytest.raises(FormatError):
+        features(b"no film")
+
+
+def test_masks_blacken_their_places_and_nothing_else():
+    white = np.full((SIZE, SIZE), 255, np.uint8)
+    corners, borders = mask_corners(white), mask_borders(white)
+    assert (corners == 0).sum() == 4 * CORNER**2
+    assert not corners[:CORNER, :CORNER].any()
+    assert not corners[-CORNER:, -CORNER:].any()
+    assert (borders > 0).sum() == (SIZE - 2 * MASKED_BORDER) ** 2
+    assert borders[SIZE // 2, SIZE // 2] == 255
+    assert white.all(), "the film itself stays"
+
+
+def test_sharpness_is_brought_to_the_common_value_and_never_raised(small_films):
+    for film in small_films.values():
+        before = sharpness(film.astype(float))
+        assert sharpness(blur_to(film, before / 2).astype(float)) == pytest.approx(before / 2, rel=0.05)
+        assert blur_to(film, 1.01 * before) is film
+
+
+def test_tone_is_brought_to_the_common_mean_and_deviation(film):
+    grey = tone_to(film, 120, 30)
+    assert (grey.mean(), grey.std()) == (pytest.approx(120, abs=0.5), pytest.approx(30, abs=0.5))
+    assert (tone_to(np.full((8, 8), 7, np.uint8), 120, 30) == 120).all()
+
+
+def test_interventions_take_their_aim_from_the_films(small_films):
+    measured = [features(encoded(film)) for film in small_films.values()]
+    changes = interventions(measured)
+    changed = {name: [change(film) for film in small_films.values()] for name, change in changes.items()}
+    for films in changed.values():
+        assert {(film.shape, film.dtype) for film in films} == {((SIZE, SIZE), np.dtype(np.uint8))}
+    means = [film.mean() for film in changed["tone equalised"]]
+    assert means == pytest.approx(
+        [np.median([one["mean"] for one in measured])] * 4, abs=2
+    )  # clipping moves it a little
+    plain = [sharpness(film.astype(float)) for film in small_films.values()]
+    equal = [sharpness(film.astype(float)) for film in changed["sharpness equalised"]]
+    assert equal == pytest.approx(np.minimum(plain, np.percentile(plain, 10)), rel=0.02)
+    both = changed["corners and borders masked"][0]
+    assert (both == mask_borders(changed["corners masked"][0])).all()
