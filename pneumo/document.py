@@ -56,7 +56,8 @@ def shortcuts(audit: dict) -> str:
     values = {name: f"{audit[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in audit["intervals"].items()}
     return (
         f"{audit['acquisition']['verdict']} The model, on the same {audit['n']} films of validation: "
-        f"AUC {values['auc']}; {values['auc_contradicted']} on films whose acquisition looks most like the other label's; "
+        f"AUC {values['auc']}; "
+        f"{values['auc_contradicted']} on films whose acquisition looks most like the other label's; "
         f"{values['auc_matched']} weighted so that acquisition says nothing. Acquisition explains "
         f"{100 * audit['explained_normal']:.0f} % of the variance of its logit among normals, "
         f"{100 * audit['explained_pneumonia']:.0f} % among pneumonias."

@@ -29,7 +29,7 @@ class TrainConfig:
     size: int = 224
     units: int = 128
     dropout: float = 0.3
-    views: int = 2
+    views: int = 1
     epochs: int = 5
     rate: float = 1e-3
     acquisition: float = 0.5
