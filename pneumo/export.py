@@ -27,7 +27,8 @@ def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
     size = model.input.shape[1]
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "float.tflite")
-        map_model(model).export(plain, format="litert", verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # where temporary files lie
+            map_model(model).export(plain, format="litert", verbose=False)
         interpreter = Interpreter(str(plain))
         ((signature, ends),) = interpreter.get_signature_list().items()
         last = interpreter.get_output_details()[0]["name"]
