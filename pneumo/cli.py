@@ -15,7 +15,7 @@ import click
 
 from pneumo import __version__
 from pneumo.cli_audit import audit
-from pneumo.cli_data import data, progress
+from pneumo.cli_data import data, progress, report_unreadable
 from pneumo.cli_training import COMMANDS
 from pneumo.errors import PneumoError, UnreadableError
 
@@ -120,13 +120,7 @@ def evaluate(folder: Path, out: Path | None, report: Path | None, part: str | No
     with ThreadPoolExecutor(2) as pool:  # one film is decoded while the other is in the network
         results = list(progress(pool.map(probability_of, examples), "evaluating", len(examples)))
     read = [(example, p) for example, p in zip(examples, results, strict=True) if not isinstance(p, str)]
-    unreadable = [
-        {"file": click.format_filename(example.path), "reason": reason}
-        for example, reason in zip(examples, results, strict=True)
-        if isinstance(reason, str)
-    ]
-    for one in unreadable:
-        click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
+    unreadable = report_unreadable([example.path for example in examples], results)
     if not read:
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
     films, probability = zip(*read, strict=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumo.cli_data import progress
+from pneumo.cli_data import progress, report_unreadable
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -71,13 +71,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     scores = {name: score[part_of] for name, score in scores.items()}
     acquisition = separation(target, scores, children)
     click.echo(acquisition["verdict"])
-    unreadable = [
-        {"file": click.format_filename(example.path), "reason": result}
-        for example, result in zip(examples, results, strict=True)
-        if isinstance(result, str)
-    ]
-    for one in unreadable:
-        click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
+    unreadable = report_unreadable([example.path for example in examples], results)
 
     changes = interventions(measured)
     raw = _read(predictor, films, changes)  # (n, 1 + changes)

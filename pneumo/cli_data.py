@@ -133,6 +133,18 @@ def progress(items: Iterable, label: str, length: int, hidden: bool = False) -> 
         yield from bar
 
 
+def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[dict[str, str]]:
+    """Name on stderr, and return for JSON, the films whose result is a reason (a str) and not a result."""
+    unreadable = [
+        {"file": click.format_filename(film), "reason": reason}
+        for film, reason in zip(films, results, strict=True)
+        if isinstance(reason, str)
+    ]
+    for one in unreadable:
+        click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
+    return unreadable
+
+
 def _digest(path: Path) -> tuple[str, str | None]:
     """SHA-256 of a film, and the reason if it cannot be read."""
     from pneumo.images import decode

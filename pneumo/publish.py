@@ -57,7 +57,7 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
         networks.save_layers(networks.take_layers(model, networks.CONV_NAMES), files["base"], "float16")
         base_receipt = {"command": "keras.applications.VGG16(weights='imagenet')"}
     else:
-        base_receipt = _base_receipt(config.base_weights, path)
+        base_receipt = _base_receipt(config.base_weights)
     if config.base_weights and config.base_weights.resolve() != files["base"].resolve():
         shutil.copyfile(config.base_weights, files["base"])
     shutil.copyfile(trained.weights, files["top"])
@@ -68,7 +68,7 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
         "base": base_name,
         "head": {"units": config.units, "dropout": config.dropout},
         "input": {"size": config.size, "channels": 3, "range": [0, 255], "resize": "bicubic to a square"},
-        # placeholders of the identity, until validation has been through the served model
+        # the identity, until validation has been through the served model
         "calibration": {"slope": 1.0, "intercept": 0.0},
         "threshold": 0.5,
         "heatmap": {"scale": 1.0},
@@ -81,7 +81,10 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
     some = np.random.default_rng(config.seed).permutation(len(parts["train"]))[:CALIBRATION_FILMS]
     export(model, load([parts["train"][i] for i in some], config.size), files["served"])
     contents["files"] = {role: describe_file(file) for role, file in files.items()}
-    predictor = Predictor(_write(contents, path))
+    # Under another name: a run that is killed here must not leave a card that says the identity beside a real model.
+    unfinished = path.with_suffix(".unfinished.json")
+    predictor = Predictor(_write(contents, unfinished))
+    unfinished.unlink()
 
     maps = {part: _maps(predictor, parts[part], config.size) for part in ("validation", "internal_test")}
     target = {part: np.array([e.target for e in parts[part]]) for part in maps}
@@ -128,7 +131,7 @@ def _write(contents: dict, path: Path) -> Card:
     return read_card(path, roles=("served", "base", "top"))
 
 
-def _base_receipt(weights: Path, card: Path) -> dict:
+def _base_receipt(weights: Path) -> dict:
     """How the base was made: from beside its weights, or, where those are the shipped ones, from the shipped card."""
     if weights.with_suffix(".json").exists():
         return json.loads(weights.with_suffix(".json").read_text())
