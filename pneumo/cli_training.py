@@ -25,14 +25,16 @@ def _parts(data: Path) -> dict:
 @click.command()
 @data_option
 @click.option("--run", type=click.Path(path_type=Path), default=Path("runs/pretrain"), show_default=True)
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="Base weights to go on from.")
 @click.option("--seed", default=0, show_default=True)
-def pretrain(data: Path, run: Path, seed: int) -> None:
-    """Train the chest-xray base from scratch (hours); a killed run goes on when started again."""
-    from pneumo.pretraining import PretrainConfig
+def pretrain(data: Path, run: Path, start: Path | None, seed: int) -> None:
+    """Train the chest-xray base, from scratch unless told to go on (hours); a killed run resumes."""
+    from pneumo.pretraining import CONTINUED, FROM_SCRATCH, PretrainConfig
     from pneumo.pretraining import pretrain as run_pretraining
 
     parts = _parts(data)
-    weights = run_pretraining(parts["train"], parts["validation"], run, PretrainConfig(seed=seed))
+    config = PretrainConfig(stages=CONTINUED if start else FROM_SCRATCH, start=start, seed=seed)
+    weights = run_pretraining(parts["train"], parts["validation"], run, config)
     click.echo(f"The base is in {weights}; now: pneumo train --base {weights}")
 
 

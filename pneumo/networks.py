@@ -75,6 +75,28 @@ def fold(model: keras.Model) -> dict[str, list[np.ndarray]]:
     return folded
 
 
+def unfold(model: keras.Model, path: Path, films: np.ndarray) -> None:
+    """Give a `vgg16_bn` the folded weights of `path`: the same features, with normalisations that can be trained.
+
+    Each normalisation takes the mean and variance that its convolution shows on `films` (n, H, W, 3) and undoes them
+    by gamma and beta. A normalised filter may be of any length: it gets the one it would have been drawn with
+    (He et al., arXiv 1502.01852), so that a learning rate means what it means from scratch.
+    """
+    norms = [model.get_layer(f"{name}_bn") for name in CONV_NAMES]
+    for norm in norms:
+        one, zero = np.ones(norm.gamma.shape), np.zeros(norm.gamma.shape)
+        norm.set_weights([one * np.sqrt(1 + norm.epsilon), zero, zero, one])  # the identity
+    load_layers(model, path)
+    seen = keras.Model(model.input, [model.get_layer(name).output for name in CONV_NAMES])
+    outputs = seen.predict(films, batch_size=16, verbose=0)  # before the ReLU: (n, h, w, filters) each
+    for name, norm, output in zip(CONV_NAMES, norms, outputs, strict=True):
+        mean, variance = (getattr(output.astype(np.float32), m)(axis=(0, 1, 2)) for m in ("mean", "var"))
+        kernel, bias = model.get_layer(name).get_weights()
+        scale = np.sqrt(2 / np.square(kernel).sum(axis=(0, 1, 2)))  # (filters,)
+        model.get_layer(name).set_weights([kernel * scale, bias * scale])
+        norm.set_weights([np.sqrt(scale**2 * variance + norm.epsilon) / scale, mean, mean * scale, variance * scale**2])
+
+
 def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
     """Put the per-position head on `base`, or on the input of features alone: -> probability of pneumonia (n, 1).
 

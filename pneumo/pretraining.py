@@ -17,6 +17,9 @@ from pneumo.batches import Batches, claim, fit
 from pneumo.dataset import AETIOLOGIES, Example, load
 
 
+START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
+
+
 @dataclass(frozen=True)
 class Stage:
     """`epochs` passes at `size` pixels, the learning rate warmed up to `rate` and let down to 0 by a cosine.
@@ -30,11 +33,19 @@ class Stage:
     acquisition: float = 1.0
 
 
+FROM_SCRATCH = (Stage(64, 18, 2e-3), Stage(112, 9, 8e-4), Stage(224, 3, 4e-4, acquisition=0.5))
+CONTINUED = (Stage(112, 8, 6e-4, acquisition=0.5), Stage(224, 3, 3e-4, acquisition=0.5))
+
+
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it."""
+    """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it.
 
-    stages: tuple[Stage, ...] = (Stage(64, 18, 2e-3), Stage(112, 9, 8e-4), Stage(224, 3, 4e-4, acquisition=0.5))
+    `start` is a folded base to go on from, None to begin from scratch.
+    """
+
+    stages: tuple[Stage, ...] = FROM_SCRATCH
+    start: Path | None = None
     film_size: int = 224
     batch: int = 32
     weight_decay: float = 0.02
@@ -96,6 +107,9 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             previous, model = model, networks.vgg16_bn(len(AETIOLOGIES))
             if previous:
                 model.set_weights(previous.get_weights())
+            elif config.start:
+                sample = Batches(films["train"], target["train"], stage.size, START_FILMS, config.seed)[0][0]
+                networks.unfold(model, config.start, sample)
             done = folder / f"stage-{stage.size}.weights.h5"
             if done.exists():
                 model.load_weights(done)
@@ -116,7 +130,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
         networks.save_layers(networks.fold(model), weights, "float16")
         ends = {s.size: json.loads((folder / f"stage-{s.size}.json").read_text()) for s in config.stages}
         receipt = {"command": "pneumo pretrain", "config": asdict(config), "stages": ends}
-        weights.with_suffix(".json").write_text(json.dumps(receipt, indent=2))
+        weights.with_suffix(".json").write_text(json.dumps(receipt, indent=2, default=str))
         return weights
     finally:
         keras.mixed_precision.set_global_policy("float32")
