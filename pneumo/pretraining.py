@@ -16,7 +16,6 @@ from pneumo import networks
 from pneumo.batches import Batches, claim, fit
 from pneumo.dataset import AETIOLOGIES, Example, load
 
-
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
 
 
