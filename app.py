@@ -19,9 +19,11 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 
 from pneumo import __version__, heatmap
+from pneumo.card import read_card
 from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
 from pneumo.images import FORMATS
 from pneumo.predictor import Prediction, Predictor
+from pneumo.profile import of_site
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -52,7 +54,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     """Build the application; `config` overrides the environment, and PREDICTOR in it replaces the shipped model.
 
     Raises:
-        ModelError: the model's files do not belong to its card; then nothing is served.
+        ModelError: the model's files do not belong to its card, or the site's profile to the model; then nothing is
+            served.
     """
     app = Flask(__name__)
     app.request_class = MemoryRequest
@@ -74,7 +77,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         log.setLevel(logging.INFO)
         log.propagate = False
     # The predictor has checked the hash and put one film through before it exists: an app is ready or is not at all.
-    predictor = app.config.get("PREDICTOR") or Predictor(threads=app.config["THREADS"])
+    predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card()), threads=app.config["THREADS"])
+    app.jinja_env.globals["card"] = predictor.card
     samples = sorted(Path(app.static_folder, "samples").glob("*.jpeg"))
 
     @app.before_request
@@ -110,32 +114,34 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     @app.post("/")
     def page_answer() -> tuple[str, int]:
         """The same answer as a page; with `X-Fragment` only the results, for the page's own script."""
+        operating_point = predictor.card.operating_point(request.form.get("operating_point"))
         if name := request.form.get("sample"):
             files = [(path.name, path.read_bytes()) for path in samples if path.name == name]
             if not files:
                 raise NoFileError("Expected the name of a sample film, received another.")
         else:
             files = uploads()
-        results = [read_for_page(name, data) for name, data in files]
+        results = [read_for_page(name, data, operating_point) for name, data in files]
         problems = [result["problem"] for result in results if result["problem"]]
         g.outcome = outcome(len(results), problems)
         status = problems[0]["status"] if len(problems) == len(results) else 200
         if request.headers.get("X-Fragment"):
             return render_template("_results.html", results=results, model=predictor.card.contents), status
-        return render_page(results), status
+        return render_page(results, operating_point=operating_point), status
 
     @app.post("/predict")
     def predict() -> tuple[Response, int] | Response:
+        operating_point = predictor.card.operating_point(request.args.get("operating_point"))
         with_map = request.args.get("heatmap", "0").lower() in ("1", "true", "yes")
         files = uploads()
         if len(files) == 1:
-            answer = answer_json(predictor.predict(files[0][1]), with_map)
+            answer = answer_json(predictor.predict(files[0][1], operating_point), with_map)
             g.outcome = answer["label"]
             return jsonify(answer | {"request_id": g.request_id})
         answers = []
         for _, data in files:
             try:
-                answers.append(answer_json(predictor.predict(data), with_map))
+                answers.append(answer_json(predictor.predict(data, operating_point), with_map))
             except PneumoError as error:
                 answers.append(problem(error))
         g.outcome = outcome(len(answers), [a for a in answers if "error" in a])
@@ -147,8 +153,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     @app.get("/health/ready")
     def ready() -> Response:
-        card = predictor.card
-        return jsonify({"ready": True, "model": {"name": card.name, "version": card.version, "sha256": card.sha256}})
+        return jsonify({"ready": True, "model": predictor.card.model})
 
     @app.get("/openapi.json")
     def openapi() -> Response:
@@ -173,11 +178,14 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         name = error.name.lower().replace(" ", "_")
         return as_problem({"title": error.name, "status": error.code, "detail": error.description, "error": name})
 
-    def render_page(results: list[dict] | None = None, problem: dict | None = None) -> str:
+    def render_page(
+        results: list[dict] | None = None, problem: dict | None = None, operating_point: str | None = None
+    ) -> str:
         return render_template(
             "index.html",
             results=results or [],
             problem=problem,
+            operating_point=operating_point or predictor.card.default_operating_point,
             model=predictor.card.contents,
             samples=[path.name for path in samples],
             formats=["WebP" if name == "WEBP" else name for name in FORMATS],
@@ -198,11 +206,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         response.content_type = "application/problem+json"
         return response, body["status"]
 
-    def read_for_page(name: str, data: bytes) -> dict:
+    def read_for_page(name: str, data: bytes, operating_point: str) -> dict:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
         result = {"name": name, "bytes": len(data), "read_at": datetime.now(UTC), "problem": None}
         try:
-            prediction = predictor.predict(data)
+            prediction = predictor.predict(data, operating_point)
         except PneumoError as error:
             return result | {"problem": problem(error)}
         preview = Image.fromarray(prediction.film.pixels)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumo.dataset import LABELS
 from pneumo.errors import PneumoError
-from pneumo.evaluation import measure, resamples
+from pneumo.evaluation import bootstrap, measure, summary
 from pneumo.nuisance import FEATURES, GROUPS
 
 FOLDS = 5
@@ -83,10 +83,10 @@ def separation(target: np.ndarray, scores: Mapping[str, np.ndarray], patients: S
     target = np.asarray(target)
     if len(set(target.tolist())) < len(LABELS):
         raise PneumoError(f"Expected films of both labels to audit, received {len(target)} of one.")
-    weights = _weights(patients)
+    weights = bootstrap(patients)
     found = {}
     for name, score in scores.items():
-        auc, interval = _summary(measure(target, _sigmoid(score), 0.5, weights)[0]["auc"])
+        auc, interval = summary(measure(target, _sigmoid(score), 0.5, weights)[0]["auc"])
         found[name] = {"auc": auc, "interval": interval}
     result = found["all"] | {"by_group": {name: found[name] for name in GROUPS}}
     return {"verdict": verdict(result)} | result
@@ -168,7 +168,7 @@ def audit(
     in every draw, the matching weights are made anew. What cannot be computed is None.
     """
     target, score, logit, probability = map(np.asarray, (target, score, logit, probability))
-    weights = _weights(patients)
+    weights = bootstrap(patients)
     plain, _ = measure(target, probability, threshold, weights)
     against, balanced = contradicted(target, score), matched(target, score, weights)
     there, _ = measure(target[against], probability[against], threshold, weights[:, against])
@@ -178,19 +178,19 @@ def audit(
     for number, label in enumerate(LABELS):
         of = target == number
         rows[f"explained_{label.lower()}"] = explained(logit[of], score[of], weights[:, of])
-    figures = {name: _summary(rows[name]) for name in NAMED}
+    figures = {name: summary(rows[name]) for name in NAMED}
     under = {}
     for name, other in changed.items():
         values, _ = measure(target, np.asarray(other), threshold, weights)
-        found = {key: _summary(values[key]) for key in _OPERATING}
-        found["auc_change"] = _summary(values["auc"] - plain["auc"])
-        found["same_label"] = _summary(_share((other >= threshold) == (probability >= threshold), weights))
+        found = {key: summary(values[key]) for key in _OPERATING}
+        found["auc_change"] = summary(values["auc"] - plain["auc"])
+        found["same_label"] = summary(_share((other >= threshold) == (probability >= threshold), weights))
         under[name] = {key: value for key, (value, _) in found.items()}
         under[name]["intervals"] = {key: interval for key, (_, interval) in found.items()}
 
     def alone(some: np.ndarray) -> float | None:
         """AUC of the nuisance score under these weights."""
-        return _summary(measure(target, _sigmoid(score), 0.5, some)[0]["auc"])[0]
+        return summary(measure(target, _sigmoid(score), 0.5, some)[0]["auc"])[0]
 
     effective = {label: _effective(balanced[0, target == number]) for number, label in enumerate(LABELS)}
     return {
@@ -211,19 +211,6 @@ def audit(
         },
         "interventions": under,
     }
-
-
-def _weights(patients: Sequence) -> np.ndarray:
-    """The films themselves, then the bootstrap draws: (1 + draws, n)."""
-    return np.vstack([np.ones(len(patients)), resamples(len(patients), patients)])
-
-
-def _summary(values: np.ndarray) -> tuple[float | None, list[float] | None]:
-    """Value and 95 % interval of what was computed on `_weights`, None where undefined."""
-    drawn = values[1:][~np.isnan(values[1:])]
-    if np.isnan(values[0]):
-        return None, None
-    return float(values[0]), [float(v) for v in np.percentile(drawn, (2.5, 97.5))] if len(drawn) else None
 
 
 def _share(holds: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The model card: a JSON file beside the model that the code reads. Nothing it says is said again in code.
 
-`models/NAME.json` names the served model, its hash, input size, labels, calibration, threshold, metrics and origin.
+`models/NAME.json` names the served model, its hash, input size, labels, calibration, operating points, metrics and
+origin. A site's profile (`pneumo.profile`) replaces the operating points and nothing else.
 """
 
 import hashlib
@@ -11,18 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pneumo.dataset import LABELS
-from pneumo.errors import ModelError
+from pneumo.errors import ModelError, OperatingPointError
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = "vgg16-chest-xray"
+POINTS = ("screening", "balanced", "specific")  # operating points, of rising threshold
+TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, at the highest or above
 
 
 @dataclass(frozen=True)
 class Card:
     """What the code reads of a card; `contents` is the whole JSON.
 
-    `probability = sigmoid(slope · logit + intercept)`; a film is PNEUMONIA from `threshold` on. `heatmap_scale` is how
-    far above the threshold's logit a position must lie to be drawn in full colour.
+    `probability = sigmoid(slope · logit + intercept)`; a film is PNEUMONIA from the threshold of its operating point
+    on. `thresholds` has that of each of POINTS, `profile` the name of the site's profile that they are of, if any.
+    `heatmap_scale` is how far above the threshold's logit a position must lie to be drawn in full colour.
     """
 
     path: Path
@@ -30,12 +34,50 @@ class Card:
     version: str
     size: int
     output_shape: tuple[int, ...]
-    threshold: float
+    thresholds: dict[str, float]
+    default_operating_point: str
     slope: float
     intercept: float
     heatmap_scale: float
     sha256: str
     contents: dict = field(repr=False, compare=False)
+    profile: str | None = None
+
+    @property
+    def threshold(self) -> float:
+        """That of the default operating point."""
+        return self.thresholds[self.default_operating_point]
+
+    @property
+    def rule_out(self) -> float:
+        """Below this probability the film speaks against pneumonia: the lowest threshold."""
+        return self.thresholds[POINTS[0]]
+
+    @property
+    def rule_in(self) -> float:
+        """From this probability on the film speaks for pneumonia: the highest threshold."""
+        return self.thresholds[POINTS[-1]]
+
+    @property
+    def model(self) -> dict[str, str]:
+        """Which model answers, and by which profile, as every answer says it."""
+        named = {"name": self.name, "version": self.version, "sha256": self.sha256}
+        return named | ({"profile": self.profile} if self.profile else {})
+
+    def operating_point(self, name: str | None = None) -> str:
+        """The operating point of that name, without a name the default.
+
+        Raises:
+            OperatingPointError: there is none of that name.
+        """
+        name = self.default_operating_point if name is None else name
+        if name not in self.thresholds:
+            raise OperatingPointError(f"Expected one of {', '.join(self.thresholds)}, received {name[:40]!r}.")
+        return name
+
+    def triage(self, probability: float) -> str:
+        """Where a probability lies between the rule-out and the rule-in point: one of TRIAGE."""
+        return TRIAGE[(probability >= self.rule_out) + (probability >= self.rule_in)]
 
     def file(self, role: str) -> Path:
         """Path of the `served`, `base` or `top` file."""
@@ -59,6 +101,22 @@ def describe_file(path: Path) -> dict:
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
+def read_points(contents: dict) -> tuple[dict[str, float], str]:
+    """Thresholds and default of the operating points of a card or a profile.
+
+    Raises:
+        KeyError, TypeError: something is missing.
+        ValueError: thresholds that are no probabilities or do not rise, or a default that is none of them.
+    """
+    thresholds = {name: float(contents["operating_points"][name]["threshold"]) for name in POINTS}
+    low, middle, high = thresholds.values()
+    if not 0 < low <= middle <= high < 1:
+        raise ValueError(f"Expected 0 < thresholds < 1 that do not fall, received {thresholds}.")
+    if (default := contents["default_operating_point"]) not in POINTS:
+        raise ValueError(f"Expected one of {POINTS} as default_operating_point, received {default!r}.")
+    return thresholds, default
+
+
 def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) -> Card:
     """Read a card and check that the files in `roles` are the ones it describes.
 
@@ -73,13 +131,15 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
     except (ValueError, OSError) as error:
         raise ModelError(f"The model card {path} cannot be read: {error}.") from None
     try:
+        thresholds, default = read_points(contents)
         card = Card(
             path=path,
             name=contents["name"],
             version=contents["version"],
             size=int(contents["input"]["size"]),
             output_shape=tuple(contents["output"]["shape"]),
-            threshold=float(contents["threshold"]),
+            thresholds=thresholds,
+            default_operating_point=default,
             slope=float(contents["calibration"]["slope"]),
             intercept=float(contents["calibration"]["intercept"]),
             heatmap_scale=float(contents["heatmap"]["scale"]),
@@ -93,8 +153,8 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
     if labels != LABELS:
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
     finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_scale)))
-    if not (finite and 0 < card.threshold < 1 and card.slope > 0 and card.heatmap_scale > 0):
-        raise ModelError(f"Expected 0 < threshold < 1, slope > 0 and heatmap scale > 0, all finite, in {path}.")
+    if not (finite and card.slope > 0 and card.heatmap_scale > 0):
+        raise ModelError(f"Expected slope > 0 and heatmap scale > 0, all finite, in {path}.")
     for role, (file, expected) in wanted.items():
         if not file.is_file():
             raise ModelError(f"Expected the {role} model at {file}, found no file.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo import __version__
+from pneumo.card import POINTS
 from pneumo.cli_audit import audit
 from pneumo.cli_data import data, progress, report_unreadable
 from pneumo.cli_training import COMMANDS
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from pneumo.predictor import Prediction, Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error")
+COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage")
 HEATMAP_SUFFIX = ".heatmap.png"
 FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
 model_option = click.option("--model", metavar="NAME", help="Model of models/, or path of a card; else PNEUMO_MODEL's.")
+point_option = click.option(
+    "--operating-point", type=click.Choice(POINTS), help="Whose threshold makes the label; else the model's default."
+)
 
 
 class Group(click.Group):
@@ -57,8 +61,11 @@ def main() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE_OR_DIR...")
 @click.option("--csv", "out", type=FILE, help="Write a row a film here, instead of a table to stdout.")
 @click.option("--heatmaps", type=FOLDER, help="Write each film with its overlay here, as NAME.heatmap.png.")
+@point_option
 @model_option
-def predict(paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, model: str | None) -> None:
+def predict(
+    paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, operating_point: str | None, model: str | None
+) -> None:
     """Read films; folders are searched for pictures. A file that cannot be read is a row with the reason."""
     films = list(_pictures(paths))
     predictor = _predictor(model)
@@ -69,16 +76,17 @@ def predict(paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, mo
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         if not out:
-            click.echo("label      probability  file")
+            click.echo("label      probability  triage     file")
         for film in progress(films, "reading", len(films), hidden=not out and sys.stdout.isatty()):
-            name, result = click.format_filename(film), _read(predictor, film)
+            name, result = click.format_filename(film), _read(predictor, film, operating_point)
             if isinstance(result, str):
-                row, words = (name, "", "", "", "", result), f"{'-':<10} {'-':>11}  {name}: {result}"
+                row, words = (name, "", "", "", "", result, ""), f"{'-':<10} {'-':>11}  {'-':<9}  {name}: {result}"
             else:
                 read += 1
                 notes = " ".join(result.warnings)
-                row = (name, result.label, result.probability, result.threshold, notes, "")
-                words = f"{result.label:<10} {result.probability:>11.4f}  {name}" + (f" ({notes})" if notes else "")
+                row = (name, result.label, result.probability, result.threshold, notes, "", result.triage)
+                words = f"{result.label:<10} {result.probability:>11.4f}  {result.triage:<9}  {name}"
+                words += f" ({notes})" if notes else ""
                 if heatmaps:
                     _write_heatmap(result, heatmaps, film.stem, taken)
             writer.writerow([_guarded(cell) for cell in row])
@@ -98,14 +106,29 @@ def predict(paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, mo
     type=click.Choice(["validation", "internal_test"]),
     help="DIR is Kaggle's train folder: take this part of the split by patient that the model was made with.",
 )
+@click.option("--external", is_flag=True, help="DIR is of your own hospital: suggest its operating points as well.")
+@click.option("--profile", type=FILE, help="With --external: write them here, for PNEUMO_PROFILE.")
+@point_option
 @model_option
-def evaluate(folder: Path, out: Path | None, report: Path | None, part: str | None, model: str | None) -> None:
+def evaluate(
+    folder: Path,
+    out: Path | None,
+    report: Path | None,
+    part: str | None,
+    external: bool,
+    profile: Path | None,
+    operating_point: str | None,
+    model: str | None,
+) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from pneumo import dataset, evaluation
-    from pneumo.report import table, write_report
+    from pneumo import dataset, evaluation, operating
+    from pneumo.profile import write_profile
+    from pneumo.report import points_table, table, triage_table, write_report
 
+    if (profile and not external) or (part and external):
+        raise click.UsageError("Expected --profile with --external, and --external without --part.")
     if report:
         import matplotlib  # noqa: F401  without it, say so before the minutes of reading
     examples = dataset.scan(folder)
@@ -126,16 +149,40 @@ def evaluate(folder: Path, out: Path | None, report: Path | None, part: str | No
     films, probability = zip(*read, strict=True)
     target, patients, aetiologies = zip(*((e.target, e.patient, e.aetiology) for e in films), strict=True)
     card = predictor.card
-    result = evaluation.evaluate(target, probability, card.threshold, patients, aetiologies) | {
+    operating_point = card.operating_point(operating_point)
+    threshold = card.thresholds[operating_point]
+    result = evaluation.evaluate(target, probability, threshold, patients, aetiologies) | {
+        "operating_point": operating_point,
+        "operating_points": {
+            name: {"threshold": value, **operating.worth(target, probability, value, patients)}
+            for name, value in card.thresholds.items()
+        },
+        "triage": operating.triage(target, probability, card.rule_out, card.rule_in, threshold, patients),
         "unreadable": unreadable,
-        "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
+        "model": card.model,
     }
-    click.echo(f"{len(films)} films of {len(set(patients))} patients, threshold {card.threshold:.4f}")
+    if external:
+        labels = {label: sum(film.label == label for film in films) for label in dataset.LABELS}
+        if not all(labels.values()):
+            raise UnreadableError(f"Expected films of both labels to suggest operating points from, read {labels}.")
+        result["suggested"] = operating.suggest(target, probability, patients)
+    click.echo(f"{len(films)} films of {len(set(patients))} patients, threshold {threshold:.4f} ({operating_point})")
     for name, value, span in table(result):
         click.echo(f"{name:<17} {value:>9}  {span}")
     counts = result["confusion"]
     click.echo(f"is NORMAL         {counts['tn']:>9} called NORMAL, {counts['fp']} called PNEUMONIA")
     click.echo(f"is PNEUMONIA      {counts['fn']:>9} called NORMAL, {counts['tp']} called PNEUMONIA")
+    click.echo(f"\nuncertain from {card.rule_out:.4f} (rule-out) and below {card.rule_in:.4f} (rule-in), else settled")
+    for name, value, span in triage_table(result["triage"]):
+        click.echo(f"{name:<20} {value:>9}  {span}")
+    for title, points in (("operating point", "operating_points"), ("suggested", "suggested")):
+        if points in result:
+            click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")
+            for name, *cells in points_table(result[points]):
+                click.echo(f"{name:<15} " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
+    if profile:
+        write_profile(profile, card, result["suggested"], {"n": len(films), **labels, "patients": len(set(patients))})
+        click.echo(f"profile: {profile}; PNEUMO_PROFILE={profile} makes server and commands use it")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -164,17 +211,18 @@ for command in (audit, data, *COMMANDS):
 
 def _predictor(model: str | None) -> "Predictor":
     """The model of that name, with as many threads as this process may use."""
-    from pneumo.card import card_path
+    from pneumo.card import card_path, read_card
     from pneumo.predictor import Predictor
+    from pneumo.profile import of_site
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Predictor(card_path(model), threads=cores)
+    return Predictor(of_site(read_card(card_path(model))), threads=cores)
 
 
-def _read(predictor: "Predictor", film: Path) -> "Prediction | str":
+def _read(predictor: "Predictor", film: Path, operating_point: str | None = None) -> "Prediction | str":
     """An opinion, or the reason why there is none."""
     try:
-        return predictor.predict(film.read_bytes())
+        return predictor.predict(film.read_bytes(), operating_point)
     except PneumoError as error:
         return str(error)
     except OSError as error:

@@ -82,7 +82,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
         **run_audit(target, scores["all"], children, logit, probability[:, 0], card.threshold, changed),
         "part": part,
         "unreadable": unreadable,
-        "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
+        "model": card.model,
     }
     click.echo(f"{result['n']} films of {result['patients']} patients, threshold {card.threshold:.4f}")
     for table in (audit_report.acquisition_table, audit_report.model_table, audit_report.interventions_table):

@@ -33,6 +33,14 @@ class FormatError(PneumoError):
     title = "This kind of file is not read"
 
 
+class OperatingPointError(PneumoError):
+    """A name that no operating point of the model has."""
+
+    status = 400
+    error = "unknown_operating_point"
+    title = "There is no such operating point"
+
+
 class UnreadableError(PneumoError):
     """A file of an allowed kind whose content cannot be decoded as one picture."""
 

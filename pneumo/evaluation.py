@@ -59,6 +59,19 @@ def resamples(n: int, groups: Sequence | None = None, draws: int = 1000, seed: i
     return times[:, group].astype(float)
 
 
+def bootstrap(groups: Sequence) -> np.ndarray:
+    """The films as they are, then their `resamples`: (1 + draws, n)."""
+    return np.vstack([np.ones(len(groups)), resamples(len(groups), groups)])
+
+
+def summary(values: np.ndarray) -> tuple[float | None, list[float] | None]:
+    """Value and 95 % interval of what was computed on `bootstrap`'s weights, (1 + draws,); None where undefined."""
+    drawn = values[1:][~np.isnan(values[1:])]
+    if np.isnan(values[0]):
+        return None, None
+    return float(values[0]), [float(v) for v in np.percentile(drawn, (2.5, 97.5))] if len(drawn) else None
+
+
 def measure(
     target: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -155,8 +168,26 @@ def choose_threshold(target: np.ndarray, probability: np.ndarray, sensitivity: f
     return float(exact.quantize(Decimal("0.0001"), ROUND_FLOOR))
 
 
-def fit_platt(target: np.ndarray, logit: np.ndarray) -> tuple[float, float]:
+def choose_specific_threshold(target: np.ndarray, probability: np.ndarray, specificity: float = 0.98) -> float:
+    """The lowest threshold of 4 decimals below which this share of the normals lies.
+
+    Raises:
+        ValueError: no normal among the films, or a specificity outside 0..1.
+    """
+    target, probability = _checked(target, probability)
+    negative = np.sort(probability[target == 0])
+    if not len(negative) or not 0 < specificity <= 1:
+        raise ValueError(f"Expected normals and 0 < specificity <= 1, received {len(negative)} and {specificity}.")
+    needed = math.ceil(specificity * len(negative) - 1e-9)
+    step = Decimal("0.0001")
+    # a whole step above, since a film at the threshold is called pneumonia
+    return float(Decimal(repr(float(negative[needed - 1]))).quantize(step, ROUND_FLOOR) + step)
+
+
+def fit_platt(target: np.ndarray, logit: np.ndarray, intercept: bool = True) -> tuple[float, float]:
     """Slope and intercept of probability = sigmoid(slope · logit + intercept), by maximum likelihood.
+
+    Without `intercept` that is 0 and the slope the inverse of a temperature (Guo et al. 2017, section 4.2).
 
     As in Platt 1999, section 2.2, a pneumonia counts as (P + 1) / (P + 2) and a normal as 1 / (N + 2) of one, for P and
     N films: without that, few films that the logits separate entirely would have no finite slope.
@@ -171,14 +202,15 @@ def fit_platt(target: np.ndarray, logit: np.ndarray) -> tuple[float, float]:
     if not positives or not negatives:
         raise ValueError(f"Expected both classes, received {negatives} normals and {positives} pneumonias.")
     share = np.where(target == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))  # (n,) how much pneumonia
-    centre, spread = logit.mean(), logit.std() or 1.0  # the solver wants numbers around 1, whatever the network's scale
+    centre = logit.mean() if intercept else 0.0  # the solver wants numbers around 1, whatever the network's scale
+    spread = np.sqrt(np.mean((logit - centre) ** 2)) or 1.0
     scaled = np.tile((logit - centre) / spread, 2)[:, None]  # (2n, 1): each film once as pneumonia, once as normal
-    fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000, fit_intercept=intercept)
     fit.fit(scaled, np.repeat([1, 0], len(logit)), sample_weight=np.r_[share, 1 - share])
     slope = float(fit.coef_[0, 0] / spread)
     if not slope > 0:
         raise ValueError(f"Expected logits that rise with pneumonia, received a slope of {slope:.3g}.")
-    return slope, float(fit.intercept_[0] - slope * centre)
+    return slope, float(np.ravel(fit.intercept_)[0] - slope * centre)
 
 
 def _checked(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

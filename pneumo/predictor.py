@@ -20,11 +20,17 @@ LONG_SHAPE = 2.0
 
 @dataclass(frozen=True)
 class Prediction:
-    """An opinion about one film; `probability` is that of pneumonia, calibrated; `logit_map` (14, 14) float32."""
+    """An opinion about one film; `probability` is that of pneumonia, calibrated; `logit_map` (14, 14) float32.
+
+    `label` follows from the `threshold` of `operating_point`, `triage` (`card.TRIAGE`) from the lowest and the highest
+    of all.
+    """
 
     label: str
     probability: float
     threshold: float
+    operating_point: str
+    triage: str
     model: dict[str, str]
     image: dict[str, str | int]
     warnings: list[str]
@@ -68,8 +74,6 @@ class Predictor:
                 received = f"{shape} {details['dtype'].__name__}"
                 raise ModelError(f"Expected the model's {what} to be {expected} float32, received {received}.")
         self._lock = threading.Lock()  # invoke() lets other threads run, but none may touch the interpreter meanwhile
-        threshold_logit = math.log(self.card.threshold / (1 - self.card.threshold))
-        self._floor = (threshold_logit - self.card.intercept) / self.card.slope
         self.logit_map(np.zeros((self.card.size, self.card.size), np.uint8))  # the first pass is slow: have it now
 
     def logit_map(self, pixels: np.ndarray) -> np.ndarray:
@@ -85,25 +89,34 @@ class Predictor:
         exponent = -(self.card.slope * logit + self.card.intercept)
         return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) would raise
 
-    def predict(self, data: bytes) -> Prediction:
-        """Read one film.
+    def logit(self, probability: float) -> float:
+        """The logit that has this calibrated probability, which is neither 0 nor 1."""
+        return (math.log(probability / (1 - probability)) - self.card.intercept) / self.card.slope
+
+    def predict(self, data: bytes, operating_point: str | None = None) -> Prediction:
+        """Read one film, at the card's default operating point unless another is named.
 
         Raises:
+            OperatingPointError: there is none of that name.
             FormatError, TooLargeError, UnreadableError: see `images.decode`.
         """
+        operating_point = self.card.operating_point(operating_point)
+        threshold = self.card.thresholds[operating_point]
         film = decode(data)
         logit_map = self.logit_map(film.pixels)
         probability = self.probability(float(logit_map.mean()))
         return Prediction(
-            label=LABELS[probability >= self.card.threshold],
+            label=LABELS[probability >= threshold],
             probability=probability,
-            threshold=self.card.threshold,
-            model={"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256},
+            threshold=threshold,
+            operating_point=operating_point,
+            triage=self.card.triage(probability),
+            model=self.card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
             warnings=[*film.warnings, *_doubts(film)],
             film=film,
             logit_map=logit_map,
-            strengths=heatmap.strength(logit_map, self._floor, self.card.heatmap_scale),
+            strengths=heatmap.strength(logit_map, self.logit(threshold), self.card.heatmap_scale),
         )
 
 

@@ -1,7 +1,7 @@
 """A training run -> the files in models/ and the card that describes them.
 
-Calibration, threshold and heat map scale are chosen on validation, of the served model. The internal test is looked
-at afterwards and changes nothing.
+Calibration, operating points and heat map scale are chosen on validation, of the served model. The internal test is
+looked at afterwards and changes nothing.
 """
 
 import json
@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from pneumo import __version__, networks
-from pneumo.card import DEFAULT_MODEL, Card, card_path, describe_file, read_card, sha256
+from pneumo.card import DEFAULT_MODEL, POINTS, Card, card_path, describe_file, read_card, sha256
 from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
 from pneumo.errors import RunError
-from pneumo.evaluation import choose_threshold, evaluate, fit_platt
+from pneumo.evaluation import evaluate
 from pneumo.export import export
+from pneumo.operating import DEFAULT, decide, sigmoid
 from pneumo.predictor import Predictor
 from pneumo.training import TrainConfig, Trained, receipt
 
-# 0.97 is what is wanted elsewhere; a threshold is a quantile of validation, and on other films it finds a little less
-WANTED_SENSITIVITY = 0.975
 CALIBRATION_FILMS = 200  # of the train part, to measure the ranges that int8 must cover
 HEATMAP_PERCENTILE = 95
 SOURCE = {
@@ -70,7 +69,8 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
         "input": {"size": config.size, "channels": 3, "range": [0, 255], "resize": "bicubic to a square"},
         # the identity, until validation has been through the served model
         "calibration": {"slope": 1.0, "intercept": 0.0},
-        "threshold": 0.5,
+        "default_operating_point": DEFAULT,
+        "operating_points": {name: {"threshold": 0.5} for name in POINTS},
         "heatmap": {"scale": 1.0},
     }
     model = networks.add_head(networks.vgg16(config.size), config.units, config.dropout)
@@ -89,18 +89,13 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
     maps = {part: _maps(predictor, parts[part], config.size) for part in ("validation", "internal_test")}
     target = {part: np.array([e.target for e in parts[part]]) for part in maps}
     logit = {part: maps[part].mean(axis=(1, 2)) for part in maps}
-    slope, intercept = fit_platt(target["validation"], logit["validation"])
-    probability = {part: _sigmoid(slope * logit[part] + intercept) for part in maps}
-    threshold = choose_threshold(target["validation"], probability["validation"], WANTED_SENSITIVITY)
+    patients = {part: [e.patient for e in parts[part]] for part in maps}
+    contents |= decide({part: (target[part], logit[part], patients[part]) for part in maps})
+    slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
+    threshold = contents["operating_points"][DEFAULT]["threshold"]
+    probability = {part: sigmoid(slope * logit[part] + intercept) for part in maps}
     floor = (np.log(threshold / (1 - threshold)) - intercept) / slope
     above = maps["validation"][target["validation"] == 1] - floor
-    contents["calibration"] = {
-        "slope": slope,
-        "intercept": intercept,
-        "method": "Platt: probability = sigmoid(slope · logit + intercept), fitted on validation, of the served model",
-    }
-    contents["threshold"] = threshold
-    contents["threshold_rule"] = f"the highest with sensitivity of at least {WANTED_SENSITIVITY} on validation"
     contents["heatmap"] = {
         "scale": float(np.percentile(above[above > 0], HEATMAP_PERCENTILE)),
         "rule": f"percentile {HEATMAP_PERCENTILE} of how far positions of validation's pneumonias exceed the threshold",
@@ -110,7 +105,7 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
             target[part],
             probability[part],
             threshold,
-            [e.patient for e in parts[part]],
+            patients[part],
             [e.aetiology for e in parts[part]],
         )
         for part in maps
@@ -146,10 +141,6 @@ def _maps(predictor: Predictor, examples: list[Example], size: int) -> np.ndarra
     return np.stack([predictor.logit_map(film) for film in load(examples, size)])
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def _agreement(model: object, examples: list[Example], config: TrainConfig, served: np.ndarray, card: dict) -> dict:
     """The float32 Keras model against the served one on the internal test."""
     from sklearn.metrics import roc_auc_score
@@ -160,12 +151,13 @@ def _agreement(model: object, examples: list[Example], config: TrainConfig, serv
     batches = Batches(load(examples, config.size), target, config.size, config.batch)
     maps = networks.map_model(model).predict(batches, verbose=0)[..., 0]
     slope, intercept = card["calibration"]["slope"], card["calibration"]["intercept"]
-    full, small = (_sigmoid(slope * m.mean(axis=(1, 2)) + intercept) for m in (maps, served))
+    threshold = card["operating_points"][DEFAULT]["threshold"]
+    full, small = (sigmoid(slope * m.mean(axis=(1, 2)) + intercept) for m in (maps, served))
     return {
         "n": len(target),
         "auc_float": float(roc_auc_score(target, full)),
         "auc_served": float(roc_auc_score(target, small)),
-        "same_label": float(np.mean((full >= card["threshold"]) == (small >= card["threshold"]))),
+        "same_label": float(np.mean((full >= threshold) == (small >= threshold))),
         "largest_probability_difference": float(np.abs(full - small).max()),
         "mean_probability_difference": float(np.abs(full - small).mean()),
     }

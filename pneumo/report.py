@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#999999"
 ON_A_SHEET = 4  # films of each class
 NAMES = {"auc": "AUC", "f1": "F1", "brier": "Brier score", "ece": f"ECE ({BINS} bins)"}
+TRIAGE_NAMES = {
+    "uncertain": "Uncertain",
+    "settled_sensitivity": "Settled: sensitivity",
+    "settled_specificity": "Settled: specificity",
+    "settled_error": "Settled: error",
+    "error": "All: error",
+}
 ATTRIBUTION = (
     "Films of *Chest X-Ray Images (Pneumonia)*: Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, "
     "CC BY 4.0."
@@ -33,10 +40,39 @@ def table(result: dict) -> list[tuple[str, str, str]]:
     """Name, value and 95 % interval of every metric and of recall by aetiology, as text."""
     rows = [(NAMES.get(name, name.capitalize()), result[name], result["intervals"][name]) for name in METRICS]
     rows += [(f"Recall, {name}", value, None) for name, value in result["recall_by_aetiology"].items()]
+    return [(name, _text(value), _span(span)) for name, value, span in rows]
+
+
+def triage_table(triage: dict) -> list[tuple[str, str, str]]:
+    """Name, value and 95 % interval of what `operating.triage` measured, as text."""
+    return [(words, _text(triage[name]), _span(triage["intervals"][name])) for name, words in TRIAGE_NAMES.items()]
+
+
+def points_table(points: dict[str, dict]) -> list[tuple[str, str, str, str]]:
+    """Name, threshold, sensitivity and specificity of operating points, as text, each with its interval if it has one.
+
+    `points` holds what `operating.worth` or `operating.suggest` measured.
+    """
+
+    def cell(value: float | None, span: list[float] | None) -> str:
+        return _text(value) + (f" ({_span(span)})" if span else "")
+
     return [
-        (name, "undefined" if value is None else f"{value:.4f}", f"{span[0]:.4f} to {span[1]:.4f}" if span else "")
-        for name, value, span in rows
+        (
+            name,
+            cell(point["threshold"], point.get("interval")),
+            *(cell(point[key], point["intervals"][key]) for key in ("sensitivity", "specificity")),
+        )
+        for name, point in points.items()
     ]
+
+
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _span(span: list[float] | None) -> str:
+    return f"{span[0]:.4f} to {span[1]:.4f}" if span else ""
 
 
 def write_report(
@@ -49,7 +85,8 @@ def write_report(
 ) -> Path:
     """Write everything into `folder` and return the path of its report.md.
 
-    `result` is what `evaluation.evaluate` made of `target` (n,) and `probability` (n,), with what else should be kept;
+    `result` is what `evaluation.evaluate` made of `target` (n,) and `probability` (n,), with what else should be kept
+    (its `triage`, `operating_points` and `suggested` are told too);
     `names` (n,) are captions, and `predict(i)` reads film i again, for the few films that are shown.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +115,24 @@ def write_report(
     counts = result["confusion"]
     lines += ["", "| | called NORMAL | called PNEUMONIA |", "|---|---|---|"]
     lines += [f"| is NORMAL | {counts['tn']} | {counts['fp']} |", f"| is PNEUMONIA | {counts['fn']} | {counts['tp']} |"]
+    if triage := result.get("triage"):
+        lines += ["", "## What is left open", ""]
+        lines += [
+            f"Below the rule-out point {triage['rule_out']:.4f} and from the rule-in point {triage['rule_in']:.4f} on "
+            "a film is settled; between them it is uncertain.",
+            "",
+            "| | value | 95 % interval |",
+            "|---|---|---|",
+            *(f"| {name} | {value} | {span} |" for name, value, span in triage_table(triage)),
+            "",
+            "| | NORMAL | PNEUMONIA |",
+            "|---|---|---|",
+            *(f"| {word} | {films['NORMAL']} | {films['PNEUMONIA']} |" for word, films in triage["films"].items()),
+        ]
+    for title, points in (("Operating points", "operating_points"), ("Suggested for this site", "suggested")):
+        if points in result:
+            lines += ["", f"## {title}", "", "| | threshold | sensitivity | specificity |", "|---|---|---|---|"]
+            lines += [f"| {' | '.join(row)} |" for row in points_table(result[points])]
     if result.get("unreadable"):
         lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
     lines += drawn(figures, folder)

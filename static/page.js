@@ -8,7 +8,7 @@ const PATIENCE = 120; // seconds
 const root = document.documentElement;
 const find = (selector, from = document) => from.querySelector(selector);
 const findAll = (selector, from = document) => [...from.querySelectorAll(selector)];
-const upload = find("#upload"), samples = find("#samples"), many = find("#many"), answers = find("#answers");
+const upload = find("#upload"), many = find("#many"), answers = find("#answers");
 const lines = find("tbody", many), status = find("#status");
 const jobs = []; // every film of this visit: {name, file or sample, alone, row, state}
 
@@ -63,6 +63,7 @@ function send(job) {
     return fail(job, `Expected at most ${limit} MB, received ${size} MB. Export the film smaller and send that.`);
   }
   const form = new FormData();
+  form.append("operating_point", find("#operating_point").value);
   if (job.sample) form.append("sample", job.sample);
   else form.append("file", job.file, job.name);
   const request = new XMLHttpRequest(); // fetch() tells nothing of an upload's progress
@@ -94,7 +95,7 @@ function settle(job, request) {
   job.state = "done";
   job.row.remove();
   place(article);
-  tell(job, `${job.name}: ${find(".label", article).textContent}. ${find(".sentence", article).textContent}`);
+  tell(job, `${job.name}: ${find(".label", article).textContent}. ${find(".sentence", article).textContent} ${find(".triage", article).textContent}`);
   if (follow) {
     article.scrollIntoView({ block: "start" });
     article.focus({ preventScroll: true });
@@ -154,15 +155,16 @@ function sortBy(header) {
   answers.append(...[...lines.rows].map(answerOf));
 }
 
+const fits = ({ dataset }, wanted) => !wanted || wanted === dataset.label || wanted === dataset.triage;
+
 // Everything that follows from which answers there are, the filter, and how the maps are shown.
 function refresh() {
   const wanted = find("[name=filter]:checked").value;
   for (const line of lines.rows) {
-    line.hidden = answerOf(line).hidden = Boolean(wanted) && line.dataset.label !== wanted;
+    line.hidden = answerOf(line).hidden = !fits(line, wanted);
   }
   for (const radio of findAll("[name=filter]")) {
-    const fits = ({ dataset }) => !radio.value || dataset.label === radio.value;
-    find("b", radio.parentElement).textContent = [...lines.rows].filter(fits).length;
+    find("b", radio.parentElement).textContent = [...lines.rows].filter((line) => fits(line, radio.value)).length;
   }
   many.hidden = lines.rows.length < 2;
   for (const button of findAll(".toggle")) button.ariaPressed = String(!root.classList.contains("no-map"));
@@ -177,11 +179,11 @@ function cell(value) {
 
 // The columns of `pneumo predict`.
 function csv() {
-  const columns = ["file", "label", "probability", "threshold", "warnings", "error"];
+  const columns = ["file", "label", "probability", "threshold", "warnings", "error", "triage"];
   const read = [...lines.rows].map(({ dataset }) => columns.map((column) => dataset[column] ?? ""));
   const refused = findAll(".row.failed, #refused .problem").map((film) => {
     const reason = find(".detail", film) ?? find(".state", film);
-    return [find(".name", film)?.textContent ?? "", "", "", "", "", reason.textContent.trim()];
+    return [find(".name", film)?.textContent ?? "", "", "", "", "", reason.textContent.trim(), ""];
   });
   return [columns, ...read, ...refused].map((line) => line.map(cell).join(",") + "\r\n").join("");
 }
@@ -215,11 +217,10 @@ find("#file").onchange = ({ target }) => {
   add([...target.files].map((file) => asFilm(file)));
   target.value = ""; // so that the same film can be chosen again
 };
-upload.onsubmit = (event) => event.preventDefault();
-samples.onsubmit = (event) => {
+upload.onsubmit = (event) => {
   event.preventDefault();
-  const { value, firstElementChild } = event.submitter;
-  add([{ name: value, sample: value, thumbnail: firstElementChild.src }]);
+  const { name, value, firstElementChild } = event.submitter ?? {};
+  if (name === "sample") add([{ name: value, sample: value, thumbnail: firstElementChild.src }]);
 };
 const carriesFiles = ({ dataTransfer }) => dataTransfer.types.includes("Files");
 ondragover = (event) => {

@@ -17,25 +17,28 @@ SAMPLES = sorted(Path(__file__).parent.parent.joinpath("static", "samples").glob
 
 
 class MeanGrey(Predictor):
-    """Without a network: the probability of pneumonia is the film's mean grey / 255, and the map says so everywhere."""
+    """Without a network: the probability of pneumonia is the film's mean grey / 255, and the map says so everywhere.
+
+    Rule-out and rule-in point lie half-way from the threshold to 0 and to 1.
+    """
 
     def __init__(self, threshold=0.5):
         contents = json.loads(card_path("vgg16-chest-xray").read_text())
-        contents |= {"name": "mean-grey", "version": "1", "threshold": threshold}
+        contents |= {"name": "mean-grey", "version": "1"}
         self.card = Card(
             path=Path("mean-grey.json"),
             name="mean-grey",
             version="1",
             size=224,
             output_shape=(1, 14, 14, 1),
-            threshold=threshold,
+            thresholds={"screening": threshold / 2, "balanced": threshold, "specific": (1 + threshold) / 2},
+            default_operating_point="balanced",
             slope=1.0,
             intercept=0.0,
             heatmap_scale=1.0,
             sha256="0" * 64,
             contents=contents,
         )
-        self._floor = math.log(threshold / (1 - threshold))
 
     def logit_map(self, pixels):
         mean = np.clip(squash(pixels, 224).mean() / 255, 0.001, 0.999)

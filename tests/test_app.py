@@ -65,6 +65,53 @@ def test_heatmap_is_a_png_at_the_films_aspect_ratio(client, film):
     assert picture.width / picture.height == pytest.approx(1248 / 1044, abs=0.01)
 
 
+def test_operating_point_is_chosen_by_name(client, predictor, film):
+    card = predictor.card
+    for name, threshold in card.thresholds.items():
+        answer = client.post(f"/predict?operating_point={name}", data={"file": part(film)}).json
+        conforms(client, answer, "Answer")
+        assert (answer["operating_point"], answer["threshold"]) == (name, threshold)
+        assert answer["label"] == ("PNEUMONIA" if answer["probability"] >= threshold else "NORMAL")
+        assert answer["triage"] == card.triage(answer["probability"])
+    answer = client.post("/predict", data={"file": part(film)}).json
+    assert answer["operating_point"] == card.default_operating_point
+    described = client.get("/openapi.json").json["components"]["schemas"]["OperatingPoint"]["enum"]
+    assert described == list(card.thresholds)
+
+
+def test_an_unknown_operating_point_is_refused_with_the_list(client, film):
+    for files in ([part(film)], [part(film), part(film)]):  # of several films too, all is refused
+        answer = client.post("/predict?operating_point=careful", data={"file": files})
+        assert (answer.status_code, answer.json["error"]) == (400, "unknown_operating_point")
+        assert answer.json["detail"] == "Expected one of screening, balanced, specific, received 'careful'."
+        conforms(client, answer.json, "Problem")
+    page = client.post("/", data={"file": part(film), "operating_point": "careful"}, headers={"Accept": "text/html"})
+    assert page.status_code == 400
+    assert "Expected one of screening, balanced, specific" in page.text
+
+
+def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
+    # points at 0.25, 0.5, 0.75: greys of 20, 60 and 80 %
+    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
+    for grey, words, sentence in (
+        (51, ("rule-out", "NORMAL", "NORMAL"), "Below the rule-out point 0.25: the film speaks against pneumonia."),
+        (153, ("uncertain", "PNEUMONIA", "NORMAL"), "point 0.75: the film alone does not settle it."),
+        (204, ("rule-in", "PNEUMONIA", "PNEUMONIA"), "From the rule-in point 0.75 on: the film speaks for pneumonia."),
+    ):
+        buffer = io.BytesIO()
+        Image.new("L", (300, 300), grey).save(buffer, "PNG")
+        body = {"data": buffer.getvalue(), "content_type": "image/png"}
+        balanced = client.post("/predict", **body).json
+        specific = client.post("/predict?operating_point=specific", **body).json
+        assert (balanced["triage"], balanced["label"], specific["label"]) == words
+        assert specific["triage"] == balanced["triage"]
+        page = client.post("/", data={"file": part(buffer.getvalue()), "operating_point": "specific"}).text
+        assert sentence in page
+        assert f'data-triage="{words[0]}"' in page
+        assert '<option value="specific" selected>' in page
+        assert "predict?operating_point=specific</pre>" in page
+
+
 def test_several_films_come_back_in_the_order_sent_and_a_bad_one_loses_nothing(client, predictor, film):
     files = [part(b"not a picture", "notes.txt"), part(film), part(png(64, 64))]
     answer = client.post("/predict", data={"file": files})

@@ -6,9 +6,13 @@ import json
 import pytest
 
 from pneumo.card import DEFAULT_MODEL, MODELS, card_path, describe_file, read_card
-from pneumo.errors import ModelError
+from pneumo.errors import ModelError, OperatingPointError
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc", FIPS 180-2, appendix B.1
+
+
+def points(*thresholds):
+    return {n: {"threshold": t} for n, t in zip(("screening", "balanced", "specific"), thresholds, strict=True)}
 
 
 @pytest.fixture
@@ -21,7 +25,8 @@ def card(tmp_path):
         "labels": ["NORMAL", "PNEUMONIA"],
         "input": {"size": 224},
         "output": {"shape": [1, 14, 14, 1]},
-        "threshold": 0.25,
+        "default_operating_point": "balanced",
+        "operating_points": points(0.125, 0.25, 0.75),
         "calibration": {"slope": 2, "intercept": -1},
         "heatmap": {"scale": 4},
         "files": {"served": {"file": "model.tflite", "bytes": 3, "sha256": ABC}},
@@ -40,6 +45,10 @@ def test_a_good_card_is_read(card):
     read = card()
     assert (read.name, read.version, read.size, read.sha256) == ("tiny", "3", 224, ABC)
     assert (read.threshold, read.slope, read.intercept, read.heatmap_scale) == (0.25, 2.0, -1.0, 4.0)
+    assert (read.thresholds, read.rule_out, read.rule_in) == (
+        {"screening": 0.125, "balanced": 0.25, "specific": 0.75}, 0.125, 0.75
+    )  # fmt: skip
+    assert read.model == {"name": "tiny", "version": "3", "sha256": ABC}
     assert read.output_shape == (1, 14, 14, 1)
     assert read.file("served") == card.folder / "model.tflite"
     assert describe_file(read.file("served")) == card.contents["files"]["served"]
@@ -61,7 +70,11 @@ def test_a_missing_model_and_a_missing_card_are_named(card):
 
 
 @pytest.mark.parametrize(
-    "key", ["name", "version", "labels", "input", "output", "threshold", "calibration", "heatmap", "files"]
+    "key",
+    [
+        *("name", "version", "labels", "input", "output", "calibration", "heatmap", "files"),
+        *("operating_points", "default_operating_point"),
+    ],
 )
 def test_a_missing_key_is_named(card, key):
     del card.contents[key]
@@ -79,10 +92,14 @@ def test_a_file_without_name_or_hash_is_refused(card, key):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"threshold": 0},
-        {"threshold": 1},
-        {"threshold": float("nan")},
-        {"threshold": "high"},
+        {"operating_points": points(0, 0.25, 0.75)},
+        {"operating_points": points(0.125, 0.25, 1)},
+        {"operating_points": points(0.125, float("nan"), 0.75)},
+        {"operating_points": points(0.125, "high", 0.75)},
+        {"operating_points": points(0.3, 0.25, 0.75)},
+        {"operating_points": points(0.125, 0.8, 0.75)},
+        {"operating_points": {"balanced": {"threshold": 0.25}}},
+        {"default_operating_point": "careful"},
         {"calibration": {"slope": -1, "intercept": 0}},
         {"calibration": {"slope": 1, "intercept": float("nan")}},
         {"calibration": {"slope": float("inf"), "intercept": 0}},
@@ -93,6 +110,24 @@ def test_a_file_without_name_or_hash_is_refused(card, key):
 def test_numbers_without_meaning_are_refused(card, changes):
     with pytest.raises(ModelError):
         card(**changes)
+
+
+def test_operating_points_by_name(card):
+    read = card(default_operating_point="specific")
+    assert read.threshold == 0.75
+    assert (read.operating_point(), read.operating_point("screening")) == ("specific", "screening")
+    with pytest.raises(OperatingPointError, match="Expected one of screening, balanced, specific, received 'x'"):
+        read.operating_point("x")
+    assert OperatingPointError.status == 400
+
+
+def test_triage_is_the_place_between_the_outer_points(card):
+    for default in ("screening", "balanced", "specific"):  # whichever is the default
+        read = card(default_operating_point=default)
+        places = [read.triage(p) for p in (0.0, 0.1249, 0.125, 0.7499, 0.75, 1.0)]
+        assert places == ["rule-out", "rule-out", "uncertain", "uncertain", "rule-in", "rule-in"]
+    nothing_between = card(operating_points=points(0.5, 0.5, 0.5))
+    assert [nothing_between.triage(p) for p in (0.49, 0.5)] == ["rule-out", "rule-in"]
 
 
 def test_other_labels_are_refused(card):
@@ -116,6 +151,18 @@ def test_which_card_is_meant(monkeypatch, tmp_path):
     assert card_path("named") == MODELS / "named.json"
     monkeypatch.setenv("PNEUMO_MODEL", str(tmp_path / "elsewhere.json"))
     assert card_path() == tmp_path / "elsewhere.json"
+
+
+def test_the_shipped_points_keep_their_rules_on_validation():
+    shipped = read_card(MODELS / f"{DEFAULT_MODEL}.json")
+    worth = {name: point["validation"] for name, point in shipped.contents["operating_points"].items()}
+    assert worth["screening"]["sensitivity"] >= 0.99
+    assert worth["balanced"]["sensitivity"] >= 0.975
+    assert worth["specific"]["specificity"] >= 0.98
+    assert shipped.default_operating_point == "balanced"
+    assert shipped.contents["metrics"]["internal_test"]["threshold"] == shipped.threshold
+    brier = shipped.contents["calibration"]["brier"]
+    assert brier[shipped.contents["calibration"]["method"]] == min(brier["Platt"], brier["temperature"])
 
 
 def test_the_shipped_card_belongs_to_its_files():

@@ -16,6 +16,7 @@ from pneumo import __version__, cli
 from pneumo.cli import COLUMNS, main
 from pneumo.dataset import content_hashes, scan, split
 from pneumo.evaluation import METRICS
+from pneumo.profile import with_profile
 from tests.conftest import SAMPLES
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +72,7 @@ def test_a_bad_file_is_one_row_with_its_reason(grey, tmp_path):
     missing = tmp_path / "missing.png"
     done = run("predict", tmp_path / "broken.jpeg", tmp_path / "notes.txt", missing, SAMPLES[0], "--csv", out)
     assert done.exit_code == 0
-    assert out.read_text().startswith("file,label,probability,threshold,warnings,error\n")
+    assert out.read_text().startswith("file,label,probability,threshold,warnings,error,triage\n")
     broken, notes, absent, good = rows(out)
     assert tuple(good) == COLUMNS
     assert "cut short" in broken["error"]
@@ -105,8 +106,8 @@ def test_folders_are_searched_for_pictures_only(grey, tmp_path):
     done = run("predict", tmp_path / "a folder", SAMPLES[0])
     assert done.exit_code == 0
     head, *lines = done.stdout.splitlines()
-    assert head.split() == ["label", "probability", "file"]
-    assert [line.split("  ")[-1].split(" (")[0] for line in lines] == [
+    assert head.split() == ["label", "probability", "triage", "file"]
+    assert [line.split("  ")[-1].split(" (")[0].strip() for line in lines] == [
         str(inner / "a.png"),
         str(inner / "b.JPG"),
         str(SAMPLES[0]),
@@ -157,7 +158,8 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert done.exit_code == 0
     result = json.loads(out.read_text())
     assert set(result) == {
-        *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "model"
+        *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "model",
+        "operating_point", "operating_points", "triage",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP or BMP picture, received 10 bytes of something else."
@@ -173,6 +175,84 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert result["recall_by_aetiology"]["virus"] == pytest.approx(np.mean(viral))
     assert f"Accuracy             {accuracy:.4f}" in done.stdout
     assert "40 films of 30 patients" in done.stdout
+
+
+@pytest.fixture
+def greys(grey, tmp_path):
+    """DIR of the model that says the mean grey: normals of 20, 20, 40 and 80 %, pneumonias of 20, 60, 80 and 80 %."""
+    for label, shares in (("NORMAL", (20, 20, 40, 80)), ("PNEUMONIA", (20, 60, 80, 80))):
+        for number, share in enumerate(shares):
+            path = tmp_path / "site" / label / f"{label}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (64, 64), round(255 * share / 100)).save(path)
+    return tmp_path / "site"
+
+
+def test_evaluate_says_what_is_left_open_and_what_that_gains(greys, tmp_path):
+    # points at 0.25, 0.5, 0.75: uncertain are 40 % and 60 %; of the six others a normal and a pneumonia are wrong;
+    # of all films at 0.5 the same two, since 40 % and 60 % are on the right side
+    out = tmp_path / "numbers.json"
+    done = run("evaluate", greys, "--json", out)
+    triage = json.loads(out.read_text())["triage"]
+    assert (triage["rule_out"], triage["rule_in"]) == (0.25, 0.75)
+    assert triage["films"] == {
+        "rule-out": {"NORMAL": 2, "PNEUMONIA": 1},
+        "uncertain": {"NORMAL": 1, "PNEUMONIA": 1},
+        "rule-in": {"NORMAL": 1, "PNEUMONIA": 2},
+    }
+    shares = [triage[name] for name in ("uncertain", "settled_sensitivity", "settled_specificity", "settled_error")]
+    assert shares == pytest.approx([1 / 4, 2 / 3, 2 / 3, 1 / 3])
+    assert triage["error"] == 1 / 4
+    low, high = triage["intervals"]["uncertain"]
+    assert low < 1 / 4 < high
+    assert "Uncertain               0.2500  " in done.stdout
+    assert "balanced        0.5000                     0.7500 (" in done.stdout
+
+
+def test_the_operating_point_of_predict_and_evaluate(greys, tmp_path):
+    out = tmp_path / "out.csv"
+    film = greys / "PNEUMONIA" / "PNEUMONIA1.png"  # 60 %
+    for point, threshold, label in (("specific", "0.75", "NORMAL"), ("screening", "0.25", "PNEUMONIA")):
+        assert run("predict", film, "--csv", out, "--operating-point", point).exit_code == 0
+        (row,) = rows(out)
+        assert (row["threshold"], row["label"], row["triage"]) == (threshold, label, "uncertain")
+    numbers = tmp_path / "numbers.json"
+    run("evaluate", greys, "--operating-point", "specific", "--json", numbers)
+    result = json.loads(numbers.read_text())
+    assert (result["operating_point"], result["threshold"], result["sensitivity"]) == ("specific", 0.75, 0.5)
+    assert result["triage"]["error"] == 3 / 8
+    done = run("predict", film, "--operating-point", "careful")
+    assert done.exit_code == 2
+    assert "screening" in done.stderr
+
+
+def test_external_suggests_operating_points_and_saves_them_as_a_profile(greys, grey, tmp_path):
+    # every pneumonia from 0.2 on: screening and balanced; every normal below 0.8001: specific, where none is found
+    out, profile = tmp_path / "numbers.json", tmp_path / "new" / "ward-3.json"
+    done = run("evaluate", greys, "--external", "--profile", profile, "--json", out)
+    assert done.exit_code == 0
+    suggested = json.loads(out.read_text())["suggested"]
+    assert [point["threshold"] for point in suggested.values()] == [0.2, 0.2, 0.8001]
+    assert suggested["specific"]["interval"][0] < 0.8001 == suggested["specific"]["interval"][1]
+    assert (suggested["balanced"]["sensitivity"], suggested["specific"]["specificity"]) == (1, 1)
+    assert f"profile: {profile}" in done.stdout
+    written = json.loads(profile.read_text())
+    assert written["name"] == "ward-3"
+    assert written["model"] == {"name": "mean-grey", "version": "1", "sha256": "0" * 64}
+    assert written["operating_points"] == suggested
+    assert written["films"] == {"n": 8, "NORMAL": 4, "PNEUMONIA": 4, "patients": 8}
+    assert with_profile(grey.card, profile).rule_in == 0.8001
+
+
+def test_external_needs_both_labels_and_no_part_of_the_split(greys, tmp_path):
+    assert run("evaluate", greys, "--profile", tmp_path / "x.json").exit_code == 2
+    assert run("evaluate", greys, "--external", "--part", "validation").exit_code == 2
+    for path in (greys / "NORMAL").iterdir():
+        path.write_bytes(b"")
+    done = run("evaluate", greys, "--external", "--profile", tmp_path / "x.json")
+    assert done.exit_code == 2
+    assert "both labels" in done.stderr
+    assert not (tmp_path / "x.json").exists()
 
 
 def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, chest_xray, tmp_path):

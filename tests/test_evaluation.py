@@ -9,7 +9,16 @@ import pytest
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
 from pneumo import evaluation
-from pneumo.evaluation import METRICS, by_aetiology, choose_threshold, fit_platt, intervals, metrics, reliability
+from pneumo.evaluation import (
+    METRICS,
+    by_aetiology,
+    choose_specific_threshold,
+    choose_threshold,
+    fit_platt,
+    intervals,
+    metrics,
+    reliability,
+)
 
 
 def test_four_films_one_in_each_cell():
@@ -148,6 +157,28 @@ def test_threshold_needs_pneumonias():
         choose_threshold([1], [0.1], 97)
 
 
+def test_specific_threshold_is_the_lowest_with_the_specificity():
+    negative = np.arange(1, 101) / 1000  # 0.001 … 0.100: 98 of 100 are below 0.0981, at 0.098 one of them is not
+    target, probability = [0] * 100 + [1] * 2, [*negative, 0.01, 0.9]
+    assert choose_specific_threshold(target, probability, 0.98) == 0.0981
+    assert choose_specific_threshold(target, probability, 1.0) == 0.1001
+    assert choose_specific_threshold(target, probability, 0.07) == 0.0071
+    assert choose_specific_threshold([0, 0, 1], [0.123456, 0.1, 0.9], 1.0) == 0.1235
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 49, 50, 135):
+        probability = rng.random(count).astype(np.float32)
+        threshold = choose_specific_threshold(np.zeros(count), probability)
+        assert metrics(np.zeros(count), probability, threshold)["specificity"] >= 0.98
+        assert round(threshold, 4) == threshold
+
+
+def test_specific_threshold_needs_normals():
+    with pytest.raises(ValueError, match="Expected normals"):
+        choose_specific_threshold([1, 1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="specificity"):
+        choose_specific_threshold([0], [0.1], 98)
+
+
 def test_calibration_of_two_logits():
     # At logit 0 one film of four is pneumonia, at logit 1 three of four. A pneumonia counts 5/6, a normal 1/6 (Platt):
     # the shares are (5/6 + 3/6) / 4 = 1/3 and 2/3, their log odds -ln 2 and +ln 2.
@@ -155,6 +186,15 @@ def test_calibration_of_two_logits():
     slope, intercept = fit_platt(target, logit)
     assert (slope, intercept) == pytest.approx((2 * math.log(2), -math.log(2)), abs=1e-5)
     assert fit_platt(target, 500 * logit + 2000) == pytest.approx((slope / 500, intercept - 4 * slope), rel=1e-4)
+
+
+def test_temperature_has_no_intercept():
+    # three pneumonias and one normal at logit 1, mirrored at -1: at 1 the share is (3 · 5/6 + 1/6) / 4 = 2/3, log odds
+    # ln 2, and at -1 by symmetry the opposite; shifted logits cannot be followed, only Platt can
+    target, logit = [1, 1, 1, 0, 0, 0, 0, 1], np.array([1, 1, 1, 1, -1, -1, -1, -1])
+    assert fit_platt(target, logit, intercept=False) == pytest.approx((math.log(2), 0), abs=1e-5)
+    assert fit_platt(target, 40 * logit, intercept=False) == pytest.approx((math.log(2) / 40, 0), rel=1e-4)
+    assert fit_platt(target, logit + 1, intercept=False)[1] == 0
 
 
 def test_calibration_of_logits_that_separate_is_finite():

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pneumo.card import describe_file, read_card
-from pneumo.errors import ModelError
+from pneumo.errors import ModelError, OperatingPointError
 from pneumo.images import decode
 from pneumo.predictor import Predictor
 from tests.conftest import SAMPLES, MeanGrey
@@ -68,7 +68,9 @@ def test_label_and_json_of_a_model_that_says_the_mean_grey():
     below, at = (predictor.predict(png(np.full((64, 96), grey, np.uint8))) for grey in (101, 102))  # 0.4 · 255 = 102
     assert (below.label, at.label) == ("NORMAL", "PNEUMONIA")
     assert at.probability == pytest.approx(0.4)
-    assert set(at.to_json()) == {"label", "probability", "threshold", "model", "image", "warnings"}
+    assert list(at.to_json()) == [
+        "label", "probability", "threshold", "operating_point", "triage", "model", "image", "warnings"
+    ]  # fmt: skip
     assert at.to_json()["image"] == {"format": "PNG", "width": 96, "height": 64}
     json.dumps(at.to_json(), allow_nan=False)
 
@@ -80,6 +82,29 @@ def test_strengths_begin_where_the_label_turns(mean_grey):
     assert half.strengths.max() == 0
     full = 255 / (1 + math.exp(-1))
     assert mean_grey.predict(png(np.full((64, 64), math.ceil(full), np.uint8))).strengths.min() == 1
+
+
+def test_the_operating_point_moves_the_label_and_the_map_and_not_the_triage(mean_grey):
+    # 60 % grey; the points of the model that says the mean grey are 0.25, 0.5 and 0.75
+    film = png(np.full((64, 64), 153, np.uint8))
+    read = {name: mean_grey.predict(film, name) for name in (None, "screening", "balanced", "specific")}
+    assert {name: p.threshold for name, p in read.items()} == {
+        None: 0.5, "screening": 0.25, "balanced": 0.5, "specific": 0.75
+    }  # fmt: skip
+    assert [p.label for p in read.values()] == ["PNEUMONIA", "PNEUMONIA", "PNEUMONIA", "NORMAL"]
+    assert [p.operating_point for p in read.values()] == ["balanced", "screening", "balanced", "specific"]
+    assert {p.triage for p in read.values()} == {"uncertain"}
+    # logits above the threshold's, for the card's scale of 1: ln(0.6/0.4) - ln(0.25/0.75) > 1, ln(1.5) - 0, below 0
+    found = [p.strengths.max() for p in read.values()]
+    assert found == pytest.approx([math.log(1.5), 1, math.log(1.5), 0])
+    with pytest.raises(OperatingPointError):
+        mean_grey.predict(film, "none")
+
+
+def test_the_logit_of_a_probability_is_the_calibrations_inverse(mean_grey):
+    mean_grey.card = replace(mean_grey.card, slope=2.0, intercept=-1.0)
+    assert mean_grey.logit(0.75) == pytest.approx(0.5 + math.log(3) / 2)
+    assert mean_grey.probability(mean_grey.logit(0.123)) == pytest.approx(0.123)
 
 
 def test_doubts_about_the_picture_are_said(mean_grey):

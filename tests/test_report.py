@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pneumo.evaluation import evaluate
-from pneumo.report import ATTRIBUTION, ON_A_SHEET, table, write_report
+from pneumo.operating import suggest, triage, worth
+from pneumo.report import ATTRIBUTION, ON_A_SHEET, points_table, table, triage_table, write_report
 
 TARGET = [0, 0, 0, 1, 1, 1]
 GREYS = [30, 90, 200, 60, 180, 240]  # films of one grey: under the model that says the mean grey, two are wrong
@@ -47,6 +48,24 @@ def test_report_holds_the_metrics_and_nothing_else(write):
     assert "mean-grey 1" in text
     assert "Not readable: 1" in text
     assert ATTRIBUTION not in text  # nothing says that these films are of that data set
+
+
+def test_report_tells_what_is_left_open_and_every_operating_point(write):
+    # 30, 60 / 255 below 0.25; 90 between; 180, 200, 240 from 0.75 on but 180 (0.706): two are open, one of four wrong
+    target, probability = np.array(TARGET), np.array(GREYS) / 255
+    open_ = triage(target, probability, 0.25, 0.75, 0.5, range(6))
+    points = {"balanced": {"threshold": 0.5, **worth(target, probability, 0.5, range(6))}}
+    suggested = suggest(target, probability, range(6))
+    report, _, _ = write(TARGET, GREYS, triage=open_, operating_points=points, suggested=suggested)
+    text = report.read_text()
+    for name, value, span in triage_table(open_):
+        assert f"| {name} | {value} | {span} |" in text
+    assert "| Uncertain | 0.3333 |" in text
+    assert "| Settled: error | 0.5000 |" in text
+    assert "| uncertain | 1 | 1 |" in text
+    assert "| balanced | 0.5000 | 0.6667 (" in text
+    for row in points_table(suggested):
+        assert f"| {' | '.join(row)} |" in text
 
 
 def test_every_figure_is_small_readable_and_named_in_the_report(write):

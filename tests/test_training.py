@@ -70,7 +70,9 @@ def test_card_says_what_it_was_made_of(executed):
     assert contents["receipt"]["command"].startswith("pneumo train")
     assert contents["receipt"]["base"]["command"] == "pneumo pretrain"
     assert set(contents["data"]["parts"]) == set(dataset.PARTS)
-    assert contents["threshold_rule"]
+    for point in contents["operating_points"].values():
+        assert point["rule"].endswith("on validation")
+        assert point["internal_test"]["n"] == contents["metrics"]["internal_test"]["n"]
     confusion = contents["metrics"]["validation"]["confusion"]
     assert confusion["tp"] / (confusion["tp"] + confusion["fn"]) >= 0.97
 
