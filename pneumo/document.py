@@ -52,6 +52,34 @@ def results(card: Card, sizes: dict) -> str:
     return "\n".join(lines)
 
 
+def points(card: Card) -> str:
+    """Table of the operating points on the internal test, and what calling films uncertain gains there."""
+    lines = ["| | threshold | sensitivity | specificity |", "|---|---|---|---|"]
+    for name, point in card.contents["operating_points"].items():
+        test = point["internal_test"]
+        cells = []
+        for key in ("sensitivity", "specificity"):
+            low, high = test["intervals"][key]
+            cells.append(f"{test[key]:.3f} ({low:.3f} to {high:.3f})")
+        default = ", the default" if name == card.default_operating_point else ""
+        lines.append(f"| `{name}`{default} | {point['threshold']:.4f} | {' | '.join(cells)} |")
+    triage, calibration = card.contents["triage"]["internal_test"], card.contents["calibration"]
+    percent = {}
+    for name in ("uncertain", "settled_error", "error"):
+        low, high = triage["intervals"][name]
+        percent[name] = f"{100 * triage[name]:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    brier = ", ".join(f"{name} {value:.4f}" for name, value in calibration["brier"].items() if value is not None)
+    lines += [
+        "",
+        f"{percent['uncertain']} of the films are uncertain. Of the others {percent['settled_error']} are called "
+        f"wrongly, against {percent['error']} of all films at `{card.default_operating_point}`; their sensitivity is "
+        f"{triage['settled_sensitivity']:.3f}, their specificity {triage['settled_specificity']:.3f}.",
+        "",
+        f"Calibration: {calibration['method']}; Brier scores on validation, on patients left out of the fit: {brier}.",
+    ]
+    return "\n".join(lines)
+
+
 def shortcuts(audit: dict) -> str:
     """What acquisition alone tells of the labels, and what the model does where it says nothing or the opposite."""
     values = {name: f"{audit[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in audit["intervals"].items()}
@@ -124,6 +152,7 @@ def documented(path: Path) -> str:
     sections = {
         "answer": answer(card, golden),
         "results": results(card, measured["sizes"]),
+        "points": points(card),
         "audit": shortcuts(measured["audit"]),
         "speed": speed(measured["serving"]),
     }

@@ -21,7 +21,7 @@ TEXT = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear doctor"
 PHONE = {"viewport": {"width": 360, "height": 740}}
 REFUSED = ("status of 415",)
 # all that is pressed, apart from links inside a sentence
-TARGETS = "button, summary, input, .back, .top h1 a, tbody th a"
+TARGETS = "button, summary, input, select, .back, .top h1 a, tbody th a"
 
 
 def film(path, name=None):
@@ -81,6 +81,7 @@ def test_an_uploaded_film_gets_the_answer_of_predict(open_page, site):
     expect(answer.locator("h2 .label")).to_have_text(expected["label"])
     shown = float(answer.locator(".number").inner_text().replace("<", "").replace(">", ""))
     assert shown == pytest.approx(expected["probability"], abs=0.011)
+    expect(answer.locator(".triage b")).to_have_text(expected["triage"])
     side = "below" if expected["label"] == "NORMAL" else "above"
     expect(answer.locator(".sentence")).to_contain_text(f"{side} the threshold")
     answer.locator("summary").click()
@@ -93,16 +94,59 @@ def test_an_uploaded_film_gets_the_answer_of_predict(open_page, site):
     expect(page.locator("#many")).to_be_hidden()
 
 
-def test_the_bar_shows_probability_and_threshold(open_page, site):
+def texts_apart(bar):
+    """No text of the bar lies on another."""
+    return bar.locator("text").evaluate_all(
+        """texts => {
+            const boxes = texts.map(text => text.getBoundingClientRect());
+            return boxes.every((a, i) => boxes.every((b, j) => i >= j ||
+                a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3));
+        }"""
+    )
+
+
+def test_the_bar_shows_probability_and_points(open_page, site, predictor):
     page = open_page()
     choose(page, film(SAMPLES[0]))
     bar = page.locator(".answer > .bar")
     expected = answer_of(page, site, SAMPLES[0])
     whole, part = bar.locator(".track").bounding_box(), bar.locator(".fill").bounding_box()
     assert part["width"] / whole["width"] == pytest.approx(expected["probability"], abs=0.005)
-    line = bar.locator("line").bounding_box()
-    middle = line["x"] + line["width"] / 2
-    assert (middle - whole["x"]) / whole["width"] == pytest.approx(expected["threshold"], abs=0.005)
+    points = predictor.card.rule_out, predictor.card.rule_in
+    for line, value in zip(bar.locator("line").all(), (expected["threshold"], *points), strict=False):
+        box = line.bounding_box()
+        middle = box["x"] + box["width"] / 2
+        assert (middle - whole["x"]) / whole["width"] == pytest.approx(value, abs=0.005)
+    for word in ("threshold", "rule-out", "rule-in"):
+        expect(bar).to_contain_text(word)
+    assert texts_apart(bar)
+
+
+@pytest.mark.parametrize(
+    "points", [(0.0002, 0.0003, 0.9998), (0.4, 0.5, 0.6), (0.02, 0.05, 0.1), (0.95, 0.97, 0.99), (0.17, 0.34, 0.94)]
+)
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_text_of_the_bar_covers_another(open_page, predictor, points, width):
+    page = open_page(viewport={"width": width, "height": 740})
+    thresholds = dict(zip(("screening", "balanced", "specific"), points, strict=True))
+    card = dataclasses.replace(predictor.card, thresholds=thresholds)
+
+    class Moved:
+        def predict(self, data, operating_point):
+            seen = predictor.predict(data)
+            return dataclasses.replace(seen, threshold=thresholds[operating_point], triage="uncertain")
+
+    Moved.card = card
+    html = create_app({"PREDICTOR": Moved()}).test_client().post("/", data={"sample": SAMPLES[0].name}).text
+    page.locator("#answers").evaluate(
+        """(answers, html) =>
+            answers.append(new DOMParser().parseFromString(html, "text/html").querySelector(".answer"))""",
+        html,
+    )
+    bar = page.locator(".answer > .bar")
+    assert texts_apart(bar)
+    rights = bar.locator("text").evaluate_all("texts => texts.map(text => text.getBoundingClientRect().right)")
+    assert max(rights) <= width
 
 
 def test_the_map_lies_on_the_film(open_page):
@@ -151,6 +195,25 @@ def test_a_sample_film_is_one_click(open_page, site):
     expect(page.locator("footer")).to_contain_text("Kermany, Zhang, Goldbaum")
 
 
+@pytest.mark.parametrize("javascript", [True, False])
+def test_the_operating_point_is_a_choice(open_page, predictor, javascript):
+    page = open_page(java_script_enabled=javascript)
+    choice = page.get_by_label("Operating point")
+    expect(choice).to_have_value(predictor.card.default_operating_point)
+    choice.select_option("specific")
+    page.locator("#samples button").first.click()  # the samples are read at it as well
+    answer = page.locator(".answer")
+    expect(answer).to_have_count(1)
+    expect(answer.locator(".bar .strong")).to_contain_text(f"threshold {predictor.card.rule_in:.2f}")
+    expect(choice).to_have_value("specific")
+    choose(page, film(SAMPLES[0]))
+    if not javascript:
+        page.get_by_role("button", name="Read the films").click()
+    expect(page.locator(".answer")).to_have_count(2 if javascript else 1)
+    for bar in page.locator(".answer > .bar .strong").all():
+        expect(bar).to_contain_text(f"threshold {predictor.card.rule_in:.2f}")
+
+
 def test_many_films_sorted_filtered_and_as_csv(open_page, site):
     page = open_page(expected=REFUSED)
     warned = io.BytesIO()
@@ -186,12 +249,17 @@ def test_many_films_sorted_filtered_and_as_csv(open_page, site):
         page.get_by_role("radio", name=label).check()
         expect(page.locator("#many tbody tr:visible")).to_have_count(labels.count(label))
         expect(page.locator(".answer:visible")).to_have_count(labels.count(label))
+    triages = [line.get_attribute("data-triage") for line in lines.all()]
+    for triage in ("rule-in", "uncertain", "rule-out"):
+        page.get_by_role("radio", name=triage).check()
+        expect(page.locator("#many tbody tr:visible")).to_have_count(triages.count(triage))
+        expect(page.locator(".answer:visible")).to_have_count(triages.count(triage))
     page.get_by_role("radio", name="All").check()
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     table = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"), newline="")))
-    assert list(table[0]) == ["file", "label", "probability", "threshold", "warnings", "error"]
+    assert list(table[0]) == ["file", "label", "probability", "threshold", "warnings", "error", "triage"]
     assert len(table) == count + 1
     by_name = {line["file"]: line for line in table}
     for path in SAMPLES:
@@ -199,6 +267,7 @@ def test_many_films_sorted_filtered_and_as_csv(open_page, site):
         line = by_name[path.name]
         assert (line["label"], float(line["probability"])) == (expected["label"], expected["probability"])
         assert (float(line["threshold"]), line["warnings"], line["error"]) == (expected["threshold"], "", "")
+        assert line["triage"] == expected["triage"]
     assert "'" + formula in by_name
     assert "small" in by_name[small["name"]]["warnings"]
     assert by_name[TEXT["name"]]["label"] == ""
@@ -363,12 +432,12 @@ def test_print_shows_film_map_and_numbers(open_page):
     choose(page, *map(film, SAMPLES[:2]))
     expect(page.locator(".answer")).to_have_count(2)
     page.emulate_media(media="print")
-    for part in (".frame img >> nth=0", ".overlay", ".label", ".number", ".bar", ".print-only"):
+    for part in (".frame img >> nth=0", ".overlay", ".label", ".number", ".triage", ".bar", ".print-only"):
         expect(page.locator(".answer").first.locator(part).first).to_be_visible()
     for part in ("#upload", "#samples", ".controls >> nth=0", "summary >> nth=0", "footer"):
         expect(page.locator(part)).to_be_hidden()
     last = page.locator(".answer .print-only").first
-    for words in ("An aid for a doctor", "version", "SHA-256", "threshold", "UTC"):
+    for words in ("An aid for a doctor", "version", "SHA-256", "threshold", "rule-out", "rule-in", "UTC"):
         expect(last).to_contain_text(words)
     expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
     pages = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))
@@ -410,8 +479,8 @@ def test_what_a_film_without_colour_and_with_warnings_says(predictor):
     class Cautious:
         card = predictor.card
 
-        def predict(self, data):
-            seen = predictor.predict(data)
+        def predict(self, data, operating_point):
+            seen = predictor.predict(data, operating_point)
             changes = {"strengths": np.zeros_like(seen.strengths), "warnings": ["The film is <doubtful>."]}
             return dataclasses.replace(seen, **changes, probability=0.3999, threshold=0.4, label="NORMAL")
 
