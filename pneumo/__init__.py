@@ -2,8 +2,9 @@
 
 `images` turns bytes into pixels and `predictor` pixels into an opinion, by the model that `card` describes;
 `heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training` and `export`
-make that model, `evaluation` and `report` say how good it is. `cli` is all of it on the command line. HTTP lives in
-`app.py`, outside. Importing this package imports nothing heavy.
+make that model, `evaluation` and `report` say how good it is, `operating` chooses the thresholds that `card`, or a
+site's `profile`, names. `cli` is all of it on the command line. HTTP lives in `app.py`, outside. Importing this package
+imports nothing heavy.
 """
 
 __version__ = "1.0.0"
