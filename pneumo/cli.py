@@ -60,6 +60,8 @@ def main() -> None:
 @model_option
 def predict(paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, model: str | None) -> None:
     """Read films; folders are searched for pictures. A file that cannot be read is a row with the reason."""
+    from pneumo.dataset import bare_name
+
     films = list(_pictures(paths))
     predictor = _predictor(model)
     for folder in filter(None, (heatmaps, out and out.parent)):
@@ -80,7 +82,7 @@ def predict(paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, mo
                 row = (name, result.label, result.probability, result.threshold, notes, "")
                 words = f"{result.label:<10} {result.probability:>11.4f}  {name}" + (f" ({notes})" if notes else "")
                 if heatmaps:
-                    _write_heatmap(result, heatmaps, film.stem, taken)
+                    _write_heatmap(result, heatmaps, bare_name(film), taken)
             writer.writerow([_guarded(cell) for cell in row])
             stream.flush()
             if not out:

@@ -18,13 +18,14 @@ from openjpeg.utils import get_parameters
 from pydicom import config, uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 
 from pneumo.dicom_grey import to_grey
-from pneumo.errors import FormatError, TooLargeError, UnreadableError
+from pneumo.errors import FormatError, OtherFilmError, TooLargeError, UnreadableError
 from pneumo.images import MAX_PIXELS, MIN_SIDE, Film
 
 # Transfer syntax -> decoder of its pixels; no other syntax is read, deflated ones least of all: they inflate without
@@ -54,7 +55,7 @@ _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}
 # What pydicom and the decoders raise on damaged data
 _DAMAGE = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError, RecursionError),
-    *(RuntimeError, TypeError, ValueError, ZeroDivisionError, struct.error),
+    *(RuntimeError, TypeError, ValueError, ZeroDivisionError, BytesLengthException, struct.error),
 )
 
 config.settings.reading_validation_mode = config.IGNORE  # it warns of odd values by quoting them
@@ -68,9 +69,10 @@ def decode(data: bytes) -> Film:
     """Decode one frontal chest film; `images.decode` has told that the bytes are DICOM.
 
     Raises:
-        FormatError: a transfer syntax that is not read, another modality, or no picture at all.
+        FormatError: a transfer syntax that is not read, or no picture at all.
+        OtherFilmError: another modality, view or part of the body.
         TooLargeError: more than MAX_PIXELS, told from Rows and Columns before any pixel is decoded.
-        UnreadableError: another view or body part, several frames, colour, damaged, or contradicting itself.
+        UnreadableError: several frames, colour, damaged, or contradicting itself.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's quote what they warn of
@@ -91,6 +93,7 @@ def read(data: bytes) -> Dataset:
 
     Raises:
         FormatError: a transfer syntax that is not read.
+        EOFError, and whatever else is in `_DAMAGE`: it is damaged.
     """
     stream = io.BytesIO(data)
     stream.seek(132 if data[128:132] == b"DICM" else 0)  # PS3.10 7.1; some files lack preamble and prefix
@@ -102,6 +105,8 @@ def read(data: bytes) -> Dataset:
     if syntax not in _DECODERS:
         raise FormatError(f"Expected a transfer syntax that is read here, received {_name_of(syntax)}.")
     dataset = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, specific_tags=_READ)
+    if not len(dataset):  # all that pydicom gives of a file that ends in the middle of an element
+        raise EOFError
     for element in list(dataset):  # in files, empty is as good as absent
         if element.is_empty:
             del dataset[element.tag]
@@ -114,7 +119,7 @@ def doubts(ds: Dataset) -> list[str]:
     """Refuse what no frontal chest film is; what is doubtful comes back in words.
 
     Raises:
-        FormatError, UnreadableError: as in `decode`.
+        FormatError, OtherFilmError, UnreadableError: as in `decode`.
     """
     notes = []
     modality, view, part = (_code(ds, keyword) for keyword in ("Modality", "ViewPosition", "BodyPartExamined"))
@@ -123,18 +128,18 @@ def doubts(ds: Dataset) -> list[str]:
     if modality in _UNTOLD:
         notes.append("The file does not say that it is an X-ray (Modality).")
     elif modality not in _FILMS:
-        raise FormatError(f"Expected a chest X-ray (Modality CR or DX), received {modality}.")
+        raise OtherFilmError(f"Expected a chest X-ray (Modality CR or DX), received {modality}.")
     if int(ds.get("NumberOfFrames", 1)) != 1:
         raise UnreadableError(f"Expected one picture in the file, received {int(ds.NumberOfFrames)} frames.")
     if ds.SamplesPerPixel != 1 or ds.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(f"Expected a grey picture, received {_code(ds, 'PhotometricInterpretation')}.")
     meanings = [str(item.get("CodeMeaning", "")).upper() for item in ds.get("ViewCodeSequence", [])]  # PS3.16 CID 4010
     if _OTHER_VIEWS.fullmatch(view) or (view not in ("AP", "PA") and any(map(_OTHER_VIEWS.fullmatch, meanings))):
-        raise UnreadableError(f"Expected a frontal film (ViewPosition PA or AP), received {view or 'another view'}.")
+        raise OtherFilmError(f"Expected a frontal film (ViewPosition PA or AP), received {view or 'another view'}.")
     if view not in _FRONTAL:
         notes.append(f"The view {view} is not known here: is it a frontal film?")
     if part and not _CHEST.search(part):
-        raise UnreadableError(f"Expected a film of the chest (BodyPartExamined), received {part}.")
+        raise OtherFilmError(f"Expected a film of the chest (BodyPartExamined), received {part}.")
     if part and not _CHEST.fullmatch(part):
         notes.append(f"The body part is {part}: the model has only seen chests.")
     if age := re.fullmatch(r"(\d{3})([DWMY])", str(ds.get("PatientAge", ""))):  # PS3.5 6.2, AS
@@ -203,10 +208,10 @@ def check_size(frame: bytes, plugin: str, rows: int, columns: int) -> None:
 
 
 def _code(ds: Dataset, keyword: str) -> str:
-    """A code string's first value in what PS3.5 6.2 allows in one: A-Z, 0-9, _ and blank, at most 16."""
+    """A code string's first value, if it is one (PS3.5 6.2): where lengths lie, a name may have run into it."""
     value = ds.get(keyword, "")
-    value = value[0] if isinstance(value, MultiValue) else value
-    return re.sub("[^A-Z0-9_ ]", "", str(value).upper())[:16].strip()
+    value = str(value[0] if isinstance(value, MultiValue) else value).strip().upper()[:16]
+    return value if re.fullmatch("[A-Z0-9_ ]*", value) else "something else"
 
 
 def _name_of(identifier: uid.UID | None) -> str:

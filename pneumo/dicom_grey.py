@@ -25,7 +25,8 @@ def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
         low = -(1 << ds.BitsStored - 1) if ds.PixelRepresentation else 0
         high = low + (1 << ds.BitsStored) - 1
     else:
-        low, high = int(raw.min(where=~padded, initial=32767)), int(raw.max(where=~padded, initial=-32768))
+        exposed = raw[~padded]
+        low, high = int(exposed.min()), int(exposed.max())
     values = np.arange(low, high + 1, dtype=np.int32)
     with np.errstate(over="ignore"):  # far below a sigmoid window
         shares = invert(voi(modality(values, ds), ds), ds)
@@ -56,6 +57,8 @@ def voi(values: np.ndarray, ds: Dataset) -> np.ndarray:
     """Those (n,) -> (n,) float64 in 0..1. PS3.3 C.11.2: the first table, else the first window, else all there is."""
     if "VOILUTSequence" in ds:
         entries, first, bits = ds.VOILUTSequence[0].LUTDescriptor
+        if not 8 <= bits <= 16:
+            raise ValueError("no table of 8 to 16 bits")
         wide = Dataset()  # for tables of 8 bits pydicom 3.0 counts the places in 8 bits, too
         wide.VOILUTSequence = [Dataset()]
         wide.VOILUTSequence[0].LUTDescriptor = [entries, first, 16]

@@ -49,6 +49,7 @@ def decode(data: bytes) -> Film:
     Raises:
         FormatError: not JPEG, PNG, TIFF, WebP, BMP or DICOM (told by content, never by name).
         TooLargeError: more than MAX_PIXELS, told from the header before any pixel is decoded.
+        OtherFilmError: a DICOM file of another modality, view or part of the body.
         UnreadableError: truncated, damaged, animated, smaller than MIN_SIDE, or of a pixel type without meaning here.
     """
     if _DICOM.match(data):

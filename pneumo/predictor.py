@@ -89,7 +89,7 @@ class Predictor:
         """Read one film.
 
         Raises:
-            FormatError, TooLargeError, UnreadableError: see `images.decode`.
+            FormatError, TooLargeError, OtherFilmError, UnreadableError: see `images.decode`.
         """
         film = decode(data)
         logit_map = self.logit_map(film.pixels)
