@@ -10,11 +10,8 @@ import logging
 import re
 import struct
 import warnings
-from itertools import pairwise
 
-import gdcm
 import numpy as np
-from openjpeg.utils import get_parameters
 from pydicom import config, uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
@@ -24,6 +21,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 
+from pneumo.dicom_frame import decode_frame
 from pneumo.dicom_grey import to_grey
 from pneumo.errors import FormatError, OtherFilmError, TooLargeError, UnreadableError
 from pneumo.images import MAX_PIXELS, MIN_SIDE, Film
@@ -59,10 +57,7 @@ _DAMAGE = (
 )
 
 config.settings.reading_validation_mode = config.IGNORE  # it warns of odd values by quoting them
-for _name in ("pydicom", "pylibjpeg", "openjpeg"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
-gdcm.Trace.WarningOff()
-gdcm.Trace.ErrorOff()
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 def decode(data: bytes) -> Film:
@@ -168,43 +163,19 @@ def stored_values(ds: Dataset) -> np.ndarray:
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax == uid.JPEGExtended12Bit and bits > 8:
         raise FormatError("Expected lossy JPEG of 8 bits, received 12 bits.")
-    if plugin := _DECODERS[syntax]:
-        frame = get_frame(ds.PixelData, 0, number_of_frames=1)
-        check_size(frame, plugin, rows, columns)
-    raw, _ = get_decoder(syntax).as_array(ds, raw=True, decoding_plugin=plugin)
-    return raw
-
-
-def check_size(frame: bytes, plugin: str, rows: int, columns: int) -> None:
-    """Refuse compressed pixels that would expand to another size than the data set promises, before they do.
-
-    Raises:
-        ValueError: they would.
-    """
-    if plugin == "pylibjpeg":
-        header = get_parameters(io.BytesIO(frame))
-        size = header["rows"], header["columns"]
-    elif plugin == "pydicom":  # RLE, where two bytes may stand for 128 (PS3.5 G.3 to G.5)
-        count, *offsets = struct.unpack_from("<16L", frame)
-        size = rows, columns
-        for at, end in pairwise([*offsets[:count], len(frame)]):
-            length = 0
-            while at < end and length < 2 * rows * columns:  # a byte more than promised is usual: padding
-                run = frame[at]
-                length += run + 1 if run < 128 else 257 - run if run > 128 else 0
-                at += run + 2 if run < 128 else 2 if run > 128 else 1
-            if length >= 2 * rows * columns:
-                size = 0, 0
-    else:  # JPEG and JPEG-LS: segments up to the frame header (ITU-T T.81 B.2.2, T.87 C.2.2)
-        at, marker, length = 0, 0xD8, 0
-        while marker != 0xF7 and (not 0xC0 <= marker <= 0xCF or marker in (0xC4, 0xC8, 0xCC)):
-            at += 2 + length
-            start, marker, length = struct.unpack_from(">BBH", frame, at)
-            if start != 0xFF or length < 2:
-                raise ValueError("no frame header")
-        size = struct.unpack_from(">HH", frame, at + 5)
-    if size != (rows, columns):
-        raise ValueError("another size than promised")
+    if not (plugin := _DECODERS[syntax]):
+        return get_decoder(syntax).as_array(ds, raw=True)[0]
+    options = {
+        "rows": rows,
+        "columns": columns,
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        "bits_allocated": ds.BitsAllocated,
+        "bits_stored": bits,
+        "pixel_representation": ds.PixelRepresentation,
+        "photometric_interpretation": ds.PhotometricInterpretation,
+    }
+    return decode_frame(get_frame(ds.PixelData, 0, number_of_frames=1), syntax, plugin, options)
 
 
 def _code(ds: Dataset, keyword: str) -> str:

@@ -25,7 +25,6 @@ from pydicom.sequence import Sequence
 from app import create_app
 from pneumo import cli
 from pneumo.dataset import is_picture
-from pneumo.dicom import check_size
 from pneumo.errors import FormatError, OtherFilmError, PneumoError, TooLargeError, UnreadableError
 from pneumo.images import decode
 from tests.conftest import SAMPLES
@@ -422,21 +421,14 @@ def test_twelve_bit_lossy_jpeg_is_refused_by_name():
         decode(buffer.getvalue())
 
 
-def test_a_picture_that_expands_to_more_than_was_promised_is_refused_before_it_does():
-    runs = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 100_000  # 128 times 0, a hundred thousand times
+def test_a_picture_that_expands_to_more_than_was_promised_is_refused():
+    runs = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 8_000_000  # 128 times 0, eight million times: 1 GB
     with pytest.raises(UnreadableError):
         decode(dicom(runs, uid.RLELossless, BitsAllocated=8, BitsStored=8, HighBit=7))
-    with pytest.raises(ValueError, match="another size"):
-        check_size(runs, "pydicom", 64, 64)
     large = bytearray(HTJ2K)
     large[8:16] = struct.pack(">II", 60_000, 60_000)  # Xsiz, Ysiz
     with pytest.raises(UnreadableError):
         decode(dicom(bytes(large), uid.HTJ2KLossless))
-    for name in ("JPEG", "lossless"):
-        frame = bytearray(b"\xff\xd8\xff\xc0" if name == "JPEG" else b"\xff\xd8\xff\xe0\0\x04ab\xff\xc3")
-        frame += struct.pack(">HBHHB", 11, 8, 60_000, 60_000, 1)
-        with pytest.raises(ValueError, match="another size"):
-            check_size(bytes(frame), "gdcm", 64, 64)
 
 
 @pytest.mark.parametrize("name", ["explicit VR", "RLE", "JPEG Lossless", "JPEG baseline", "JPEG-LS"])
@@ -462,6 +454,22 @@ def test_flipped_bytes_never_cause_another_kind_of_error():
                 damaged[place] = rng.integers(256)
             with contextlib.suppress(PneumoError):
                 assert decode(bytes(damaged)).pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["JPEG Lossless", "JPEG-LS", "RLE", "JPEG baseline"])
+def test_damaged_pixels_end_no_process(name, written, tmp_path):
+    """GDCM aborts on some of these: in this process nobody would be left to say so."""
+    tool, options, _ = WRITERS[name]
+    dcmtk(tool, *options.split(), written[-1][2], tmp_path / "film.dcm")
+    data = (tmp_path / "film.dcm").read_bytes()
+    rng = np.random.default_rng(0)
+    start = data.index(b"\xe0\x7f\x10\x00")
+    for _ in range(8):
+        damaged = bytearray(data)
+        for place in rng.integers(start + 60, start + 400, 6):
+            damaged[place] = rng.integers(256)
+        with contextlib.suppress(PneumoError):
+            assert decode(bytes(damaged)).pixels.shape == (744, 944)
 
 
 # --- nobody is named ------------------------------------------------------------------------------------------------
