@@ -5,6 +5,8 @@ import contextlib
 import io
 import logging
 import math
+import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -25,12 +27,14 @@ from pydicom.sequence import Sequence
 from app import create_app
 from pneumo import cli
 from pneumo.dataset import is_picture
+from pneumo.dicom_file import read_film
 from pneumo.errors import FormatError, OtherFilmError, PneumoError, TooLargeError, UnreadableError
-from pneumo.images import decode
+from pneumo.images import Film, decode
 from tests.conftest import SAMPLES
 from tests.test_app import conforms
 from tests.test_cli import rows, run
 
+quiet = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom quotes what is odd
 SHIPPED = Path(pydicom.data.__file__).parent / "test_files"
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
 SLOPE = (np.arange(64)[None, :] * 60 + np.arange(64)[:, None]).astype(np.uint16)  # 0 to 3843: 12 bits
@@ -67,11 +71,15 @@ def dicom(pixels, syntax=uid.ExplicitVRLittleEndian, stored=None, **elements):
     return buffer.getvalue()
 
 
+def look(data):
+    """The film, read in this process: its arithmetic needs no other."""
+    pixels, notes = read_film(data)
+    return Film(pixels, "DICOM", pixels.shape[1], pixels.shape[0], tuple(notes))
+
+
 def grey(values, dtype=np.uint16, **elements):
     """What those stored values become, in order, in a film that is full of them."""
-    return (
-        decode(dicom(np.resize(np.array(values, dtype), (32, 32)), **elements)).pixels.ravel()[: len(values)].tolist()
-    )
+    return look(dicom(np.resize(np.array(values, dtype), (32, 32)), **elements)).pixels.ravel()[: len(values)].tolist()
 
 
 def table(entries, first, bits):
@@ -85,16 +93,16 @@ def table(entries, first, bits):
 
 
 def test_eight_bits_without_window_stay_as_they_are():
-    film = decode(dicom(RAMP))
+    film = look(dicom(RAMP))
     np.testing.assert_array_equal(film.pixels, RAMP)
     assert (film.format, film.width, film.height, film.warnings) == ("DICOM", 256, 64, ())
-    assert decode(dicom(RAMP[:, 90:140])).pixels.min() == 90, "nothing is stretched"
+    assert look(dicom(RAMP[:, 90:140])).pixels.min() == 90, "nothing is stretched"
 
 
 def test_linear_window():  # C.11.2.1.2.1: below c - 0.5 - (w - 1) / 2 black, above c - 0.5 + (w - 1) / 2 white
     assert grey([0, 74, 75, 100, 124, 125, 4000], WindowCenter=100, WindowWidth=51) == [0, 0, 3, 130, 252, 255, 255]
     assert grey([0, 2047, 4095], stored=12, WindowCenter=2048, WindowWidth=4096) == [0, 127, 255]
-    np.testing.assert_array_equal(decode(dicom(RAMP, WindowCenter=128, WindowWidth=256)).pixels, RAMP)
+    np.testing.assert_array_equal(look(dicom(RAMP, WindowCenter=128, WindowWidth=256)).pixels, RAMP)
 
 
 def test_linear_exact_window():  # C.11.2.1.3.2: (x - c) / w + 0.5
@@ -166,7 +174,7 @@ def test_one_inversion(photometric, shape, inverted):
 
 
 def test_without_a_window_wide_values_are_spread_and_that_is_said():
-    film = decode(dicom(np.resize(np.array([1000, 1100, 1500], np.uint16), (32, 32))))
+    film = look(dicom(np.resize(np.array([1000, 1100, 1500], np.uint16), (32, 32))))
     assert film.pixels.ravel()[:3].tolist() == [0, 51, 255]
     assert "no window" in film.warnings[0]
     assert grey([7], np.uint16) == [0]
@@ -184,12 +192,12 @@ def test_padding_is_black_and_does_not_count():
 def test_bits_that_are_not_stored_are_not_looked_at():
     dirty = np.resize(np.array([0x1000, 0x2800, 0xFFFF], np.uint16), (32, 32))  # 0, 2048, 4095 below an overlay
     window = {"WindowCenter": 2048, "WindowWidth": 4096}
-    assert decode(dicom(dirty, stored=12, **window)).pixels.ravel()[:3].tolist() == [0, 128, 255]
+    assert look(dicom(dirty, stored=12, **window)).pixels.ravel()[:3].tolist() == [0, 128, 255]
 
 
 def test_an_empty_element_is_none_at_all():
     empty = {"WindowCenter": "", "WindowWidth": "", "PresentationLUTShape": "", "RescaleSlope": "", "PatientAge": ""}
-    np.testing.assert_array_equal(decode(dicom(RAMP, **empty)).pixels, RAMP)
+    np.testing.assert_array_equal(look(dicom(RAMP, **empty)).pixels, RAMP)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +218,10 @@ def test_an_empty_element_is_none_at_all():
         {"BitsStored": 12, "HighBit": 15},
     ],
 )
-@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@quiet
 def test_what_contradicts_itself_is_unreadable(elements):
     with pytest.raises(UnreadableError):
-        decode(dicom(np.ones((32, 32), np.uint16), **elements))
+        look(dicom(np.ones((32, 32), np.uint16), **elements))
 
 
 # --- every way to write the same film -------------------------------------------------------------------------------
@@ -325,14 +333,14 @@ def test_sixteen_signed_bits_of_other_writers(name):
 )
 def test_what_is_no_chest_film_is_refused_by_name(elements, error, words):
     with pytest.raises(error, match=words):
-        decode(dicom(np.zeros((32, 32), np.uint8), **elements))
+        look(dicom(np.zeros((32, 32), np.uint8), **elements))
 
 
 def test_a_lateral_view_may_be_told_in_its_code():
     def coded(meaning, **elements):
         item = Dataset()
         item.CodeMeaning = meaning
-        return decode(dicom(RAMP, ViewCodeSequence=Sequence([item]), **elements))
+        return look(dicom(RAMP, ViewCodeSequence=Sequence([item]), **elements))
 
     assert coded("postero-anterior").warnings == ()
     for meaning in ("lateral", "Left Lateral", "Right oblique"):
@@ -358,8 +366,9 @@ def test_a_lateral_view_may_be_told_in_its_code():
         ({"BodyPartExamined": "Thorax"}, []),
     ],
 )
+@quiet
 def test_what_is_doubtful_is_said(elements, words):
-    warnings = decode(dicom(RAMP, **elements)).warnings
+    warnings = look(dicom(RAMP, **elements)).warnings
     assert len(warnings) == len(words)
     assert all(expected in said for expected, said in zip(words, warnings, strict=True))
 
@@ -379,12 +388,12 @@ def test_what_is_doubtful_is_said(elements, words):
 )
 def test_files_of_others_are_refused_by_name(file, error, words):
     with pytest.raises(error, match=words):
-        decode((SHIPPED / file).read_bytes())
+        look((SHIPPED / file).read_bytes())
 
 
 def test_a_document_is_refused_by_name():
     with pytest.raises(FormatError, match="without a picture: Encapsulated PDF Storage"):
-        decode(dicom(RAMP, SOPClassUID=uid.EncapsulatedPDFStorage, PixelData=None, Rows=None))
+        look(dicom(RAMP, SOPClassUID=uid.EncapsulatedPDFStorage, PixelData=None, Rows=None))
 
 
 def test_deflated_data_sets_are_refused_before_they_inflate(monkeypatch):
@@ -400,7 +409,7 @@ def test_deflated_data_sets_are_refused_before_they_inflate(monkeypatch):
         monkeypatch.setattr(zlib, name, refuse)
     for data in (bomb, (SHIPPED / "image_dfl.dcm").read_bytes()):
         with pytest.raises(FormatError, match="received Deflated"):
-            decode(data)
+            look(data)
 
 
 def test_other_transfer_syntaxes_are_refused_by_name():
@@ -410,7 +419,7 @@ def test_other_transfer_syntaxes_are_refused_by_name():
         at = data.index(b"\x02\0\x10\0UI")
         data[at : at + 28] = b"\x02\0\x10\0UI" + struct.pack("<H", len(padded)) + padded.encode()
         with pytest.raises(FormatError, match=f"received {name}"):
-            decode(bytes(data))
+            look(bytes(data))
 
 
 def test_twelve_bit_lossy_jpeg_is_refused_by_name():
@@ -418,17 +427,48 @@ def test_twelve_bit_lossy_jpeg_is_refused_by_name():
     ds.Modality, ds.BodyPartExamined = "CR", "CHEST"
     ds.save_as(buffer)
     with pytest.raises(FormatError, match="8 bits, received 12"):
-        decode(buffer.getvalue())
+        look(buffer.getvalue())
 
 
-def test_a_picture_that_expands_to_more_than_was_promised_is_refused():
-    runs = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 8_000_000  # 128 times 0, eight million times: 1 GB
-    with pytest.raises(UnreadableError):
-        decode(dicom(runs, uid.RLELossless, BitsAllocated=8, BitsStored=8, HighBit=7))
+def test_a_film_that_grows_in_memory_is_refused_and_costs_this_process_nothing(monkeypatch):
+    monkeypatch.setattr("pneumo.dicom.MEMORY", 2**29)
+    runs = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 2**23  # 128 times 0, 8 million times: 1 GB
     large = bytearray(HTJ2K)
     large[8:16] = struct.pack(">II", 60_000, 60_000)  # Xsiz, Ysiz
-    with pytest.raises(UnreadableError):
-        decode(dicom(bytes(large), uid.HTJ2KLossless))
+    head = dicom(RAMP)[:132] + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
+    items = b"\xfe\xff\0\xe0\0\0\0\0" * 2**20  # 8 MB, of which pydicom makes 700
+    for data in (
+        dicom(runs, uid.RLELossless, BitsAllocated=8, BitsStored=8, HighBit=7),
+        dicom(bytes(large), uid.HTJ2KLossless),
+        head + b"\x54\0\x20\x02SQ\0\0\xff\xff\xff\xff" + items,
+    ):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(UnreadableError):
+            decode(data)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_a_film_that_takes_too_long_is_refused(monkeypatch):
+    monkeypatch.setattr("pneumo.dicom.SECONDS", 0.01)
+    with pytest.raises(UnreadableError, match=r"read in 0.01 s"):
+        decode(dicom(RAMP))
+
+
+def test_readers_that_do_not_start_are_no_damaged_film(monkeypatch):
+    monkeypatch.setattr("pneumo.dicom._CHILD", "import a_package_that_is_missing")
+    with pytest.raises(RuntimeError, match="are they installed"):
+        decode(dicom(RAMP))
+
+
+def test_the_other_process_answers_what_this_one_would():
+    film, seen = decode(dicom(RAMP, PatientAge="030Y")), look(dicom(RAMP, PatientAge="030Y"))
+    np.testing.assert_array_equal(film.pixels, seen.pixels)
+    assert (film.format, film.width, film.height, film.warnings) == ("DICOM", 256, 64, seen.warnings)
+    for data in (dicom(RAMP, Modality="CT"), dicom(RAMP, Rows=60_000), dicom(RAMP)[:-9]):
+        with pytest.raises(PneumoError) as expected:
+            look(data)
+        with pytest.raises(expected.type, match=re.escape(str(expected.value))):
+            decode(data)
 
 
 @pytest.mark.parametrize("name", ["explicit VR", "RLE", "JPEG Lossless", "JPEG baseline", "JPEG-LS"])
@@ -444,16 +484,17 @@ def test_a_file_cut_short_is_unreadable(name, written, tmp_path):
             decode(data[:kept])
 
 
+@quiet
 def test_flipped_bytes_never_cause_another_kind_of_error():
     small = np.asarray(Image.fromarray(RAMP))[:, ::4].copy()
     rng = np.random.default_rng(0)
-    for data in (dicom(small), dicom(small, uid.ImplicitVRLittleEndian), dicom(HTJ2K, uid.HTJ2KLossless)):
+    for data in (dicom(small), dicom(small, uid.ImplicitVRLittleEndian)):
         for _ in range(60):
             damaged = bytearray(data)
-            for place in rng.integers(128, min(len(data), 800), 4):
+            for place in rng.integers(128, 800, 4):
                 damaged[place] = rng.integers(256)
             with contextlib.suppress(PneumoError):
-                assert decode(bytes(damaged)).pixels.dtype == np.uint8
+                assert look(bytes(damaged)).pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", ["JPEG Lossless", "JPEG-LS", "RLE", "JPEG baseline"])
@@ -608,7 +649,8 @@ def test_nothing_of_dicom_is_loaded_for_other_films():
     assert done.stdout.split() == []
 
 
+@quiet
 def test_whatever_pydicom_raises_is_a_refusal():
     for path in sorted(SHIPPED.glob("*.dcm")):
         with contextlib.suppress(PneumoError):
-            decode(path.read_bytes())
+            look(path.read_bytes())
