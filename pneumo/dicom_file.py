@@ -48,7 +48,7 @@ _READ = [Tag(keyword) for keyword in _KEYWORDS.split()]
 
 _FILMS = ("CR", "DX", "DR", "RG")  # PS3.3 C.7.3.1.1.1; DR is in no edition, but in files
 _UNTOLD = ("", "OT", "SC")  # what converters from other pictures write
-_FRONTAL = ("", "AP", "PA")  # PS3.3 C.8.1.2
+_FRONTAL = ("", "AP", "PA")  # PS3.3 C.8.1.1
 _OTHER_VIEWS = re.compile("LL|RL|[LR]L?[DO]|[LR][AP]O|.*LAT.*|.*OBL.*|.*DECUB.*")
 _CHEST = re.compile("CHEST|THORAX|TORAX|LUNGS?")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}

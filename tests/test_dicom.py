@@ -123,7 +123,7 @@ def test_of_several_windows_the_first_is_taken_and_a_table_goes_before_any():
     assert grey([0, 85, 255], **both) == [0, 85, 255]
 
 
-def test_rescaled_values_are_windowed():  # C.11.1.1.2: 2 * x - 1000
+def test_rescaled_values_are_windowed():  # C.11.1: slope * x + intercept, 2 * x - 1000
     rescale = {"RescaleSlope": "2", "RescaleIntercept": "-1000", "WindowCenter": 0, "WindowWidth": 201}
     assert grey([0, 450, 500, 549, 4000], **rescale) == [0, 1, 128, 253, 255]  # -99.5 to 100.5 is 0 to 255
 
@@ -609,6 +609,9 @@ def test_the_page_takes_dicom(client):
     assert "or DICOM" in page
     page = client.post("/", data={"file": (io.BytesIO(dicom(RAMP)), "film.dcm")}).text
     assert "data:image/jpeg" in page
+    page = client.post("/", data={"file": (io.BytesIO(dicom(RAMP, ViewPosition="LL")), "film.dcm")}).text
+    assert "received LL." in page
+    assert "Send a frontal film of the chest." in page
 
 
 def test_folders_are_searched_for_dicom_too(mean_grey, monkeypatch, tmp_path):
