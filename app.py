@@ -38,7 +38,7 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 PREVIEW_SIDE = 1024
-RAW_TYPES = ("image/", "application/octet-stream")
+RAW_TYPES = ("image/", "application/dicom", "application/octet-stream")
 
 log = logging.getLogger("pneumo")
 
@@ -243,7 +243,7 @@ def uploads() -> list[tuple[str, bytes]]:
         raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
     if not request.mimetype.startswith(RAW_TYPES):
         received = request.mimetype or "no type"
-        raise FormatError(f"Expected multipart/form-data, image/jpeg or another image type, received {received}.")
+        raise FormatError(f"Expected multipart/form-data, an image type or application/dicom, received {received}.")
     return [("", data)]
 
 

@@ -1,6 +1,6 @@
 """pneumo reads a frontal chest X-ray of a child for pneumonia.
 
-`images` turns bytes into pixels and `predictor` pixels into an opinion, by the model that `card` describes;
+`images` turns bytes into pixels (DICOM by `dicom`) and `predictor` pixels into an opinion, by the model of `card`;
 `heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training` and `export`
 make that model, `evaluation` and `report` say how good it is, `operating` chooses the thresholds that `card`, or a
 site's `profile`, names. `cli` is all of it on the command line. HTTP lives in `app.py`, outside. Importing this package

@@ -67,6 +67,8 @@ def predict(
     paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, operating_point: str | None, model: str | None
 ) -> None:
     """Read films; folders are searched for pictures. A file that cannot be read is a row with the reason."""
+    from pneumo.dataset import bare_name
+
     films = list(_pictures(paths))
     predictor = _predictor(model)
     for folder in filter(None, (heatmaps, out and out.parent)):
@@ -88,7 +90,7 @@ def predict(
                 words = f"{result.label:<10} {result.probability:>11.4f}  {result.triage:<9}  {name}"
                 words += f" ({notes})" if notes else ""
                 if heatmaps:
-                    _write_heatmap(result, heatmaps, film.stem, taken)
+                    _write_heatmap(result, heatmaps, bare_name(film), taken)
             writer.writerow([_guarded(cell) for cell in row])
             stream.flush()
             if not out:

@@ -23,7 +23,7 @@ PARTS = ("train", "validation", "internal_test")
 SPLIT_SEED = 0
 _PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-\d+(?:-\d+)?")
-_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
+_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def patient_key(name: str) -> tuple[str, str | None]:
 
     The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients.
     """
-    stem = Path(name).stem
+    stem = bare_name(Path(name))
     if match := _PNEUMONIA.fullmatch(stem):
         return f"{match[1]}_{match[2]}", match[2]
     if match := _NORMAL.fullmatch(stem):
@@ -54,9 +54,25 @@ def patient_key(name: str) -> tuple[str, str | None]:
     return stem, None
 
 
+def bare_name(path: Path) -> str:
+    """The file's name without a suffix of ours: 1.2.840.7, as archives name DICOM files, has none."""
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
 def is_picture(path: Path) -> bool:
-    """Tell a picture from what else lies in a folder, by its name alone (macOS leaves `._name` files behind)."""
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Tell a picture from what else lies in a folder, by its name (macOS leaves `._name` files behind).
+
+    Archives name DICOM files IM0001 or 1.2.840.7: where a name has no suffix, or a number as suffix, the file's prefix
+    tells (PS3.10 7.1). DICOMDIR is their table of contents.
+    """
+    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+        return False
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    if path.suffix[1:].strip("0123456789"):
+        return False
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def scan(folder: Path) -> list[Example]:

@@ -49,6 +49,14 @@ class UnreadableError(PneumoError):
     title = "The picture cannot be read"
 
 
+class OtherFilmError(PneumoError):
+    """A file that says itself that it is no frontal film of a chest: the model would answer, but mean nothing."""
+
+    status = 422
+    error = "other_film"
+    title = "This is not a frontal chest film"
+
+
 class ModelError(PneumoError):
     """The model's files and its card do not belong together; nothing is served."""
 

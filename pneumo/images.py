@@ -1,10 +1,11 @@
 """Bytes -> a grey film -> what the network reads: the one truth about pixels, in training and in serving.
 
-Nothing here knows about networks, thresholds or HTTP. A DICOM decoder will join `decode` as one more
-branch that returns the same `Film`.
+Nothing here knows about networks, thresholds or HTTP. DICOM is told here, too, and read by `pneumo.dicom`, which gives
+the same `Film`.
 """
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -19,6 +20,13 @@ MIN_SIDE = 32  # below this there is no film to read, whatever the network would
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size (by its own transform, so cheaply) as long as both sides keep
 # this many pixels: twice what the network reads. Training takes the same path.
 DECODE_AT_LEAST = 448
+# Preamble and prefix (PS3.10 7.1); or, where they are missing, file meta or data set from their first element on: a
+# group's length, character set, image type or SOP class, with or without a value representation (PS3.5 7.1)
+_DICOM = re.compile(
+    rb".{128}DICM|\x02\0[\0\x01]\0(UL|OB)"
+    rb"|\x08\0(\0\0(UL)?\x04\0|[\x05\x08]\0CS|\x16\0UI|\x05\0.\0\0\0ISO|\x16\0.\0\0\x001\.2\.840\.10008\.)",
+    re.DOTALL,
+)
 _SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn the picture by 90°
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _DAMAGE = (OSError, SyntaxError, ValueError, OverflowError)  # what Pillow's readers raise on damaged data
@@ -39,10 +47,15 @@ def decode(data: bytes) -> Film:
     """Decode one picture of an allowed format to grey.
 
     Raises:
-        FormatError: not JPEG, PNG, TIFF, WebP or BMP (told by content, never by name).
+        FormatError: not JPEG, PNG, TIFF, WebP, BMP or DICOM (told by content, never by name).
         TooLargeError: more than MAX_PIXELS, told from the header before any pixel is decoded.
+        OtherFilmError: a DICOM file of another modality, view or part of the body.
         UnreadableError: truncated, damaged, animated, smaller than MIN_SIDE, or of a pixel type without meaning here.
     """
+    if _DICOM.match(data):
+        from pneumo import dicom  # its decoders are loaded for the first who needs them
+
+        return dicom.decode(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower limit follows
@@ -50,7 +63,7 @@ def decode(data: bytes) -> Film:
     except UnidentifiedImageError:
         if name := next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None):
             raise UnreadableError(f"The file begins as a {name} picture, but its header is cut or unusual.") from None
-        raise FormatError(f"Expected a JPEG, PNG, TIFF, WebP or BMP picture, received {_describe(data)}.") from None
+        raise FormatError(f"Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received {_describe(data)}.") from None
     except Image.DecompressionBombError:
         raise TooLargeError(f"Expected at most {MAX_PIXELS / 1e6:.0f} megapixels, received far more.") from None
     except _DAMAGE as error:
@@ -123,8 +136,6 @@ def _describe(data: bytes) -> str:
     for magic, name in known.items():
         if data.lstrip()[:8].startswith(magic):
             return name
-    if data[128:132] == b"DICM":
-        return "a DICOM file, which this version does not read"
     if data[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif"):
         return "a HEIC or AVIF picture"
     return f"{len(data)} bytes of something else"

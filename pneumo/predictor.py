@@ -98,7 +98,7 @@ class Predictor:
 
         Raises:
             OperatingPointError: there is none of that name.
-            FormatError, TooLargeError, UnreadableError: see `images.decode`.
+            FormatError, TooLargeError, OtherFilmError, UnreadableError: see `images.decode`.
         """
         operating_point = self.card.operating_point(operating_point)
         threshold = self.card.thresholds[operating_point]

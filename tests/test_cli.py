@@ -40,7 +40,19 @@ def grey(mean_grey, monkeypatch):
 
 @pytest.mark.parametrize("module", ["app", "pneumo.cli"])
 def test_import_loads_nothing_heavy(module):
-    heavy = ("tensorflow", "keras", "imgaug", "cv2", "sklearn", "scipy", "matplotlib", "kagglehub", "ai_edge_litert")
+    heavy = (
+        "tensorflow",
+        "keras",
+        "imgaug",
+        "cv2",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "kagglehub",
+        "ai_edge_litert",
+        "pydicom",
+        "gdcm",
+    )
     code = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -162,7 +174,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
         "operating_point", "operating_points", "triage",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
-    reason = "Expected a JPEG, PNG, TIFF, WebP or BMP picture, received 10 bytes of something else."
+    reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."
     assert result["unreadable"] == [{"file": str(broken), "reason": reason}]
     assert str(broken) in done.stderr
     assert set(result["intervals"]) == set(METRICS)

@@ -279,7 +279,9 @@ def test_a_refused_film_says_why_and_can_be_retried(open_page):
     page = open_page(expected=REFUSED)
     choose(page, TEXT)
     row = page.locator(".row.failed")
-    expect(row).to_contain_text("Expected a JPEG, PNG, TIFF, WebP or BMP picture, received 11 bytes of something else.")
+    expect(row).to_contain_text(
+        "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 11 bytes of something else."
+    )
     expect(row).to_contain_text("Export the film as JPEG or PNG")
     expect(page.locator("#status")).to_contain_text("letter.txt was not read")
     row.get_by_role("button", name="Retry letter.txt").click()
