@@ -121,7 +121,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
                 raise NoFileError("Expected the name of a sample film, received another.")
         else:
             files = uploads()
-        results = [read_for_page(name, data, operating_point) for name, data in files]
+        force = request.form.get("force") == "1"
+        results = [read_for_page(name, data, operating_point, force) for name, data in files]
         problems = [result["problem"] for result in results if result["problem"]]
         g.outcome = outcome(len(results), problems)
         status = problems[0]["status"] if len(problems) == len(results) else 200
@@ -132,16 +133,16 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     @app.post("/predict")
     def predict() -> tuple[Response, int] | Response:
         operating_point = predictor.card.operating_point(request.args.get("operating_point"))
-        with_map = request.args.get("heatmap", "0").lower() in ("1", "true", "yes")
+        with_map, force = asked_for("heatmap"), asked_for("force")
         files = uploads()
         if len(files) == 1:
-            answer = answer_json(predictor.predict(files[0][1], operating_point), with_map)
+            answer = answer_json(predictor.predict(files[0][1], operating_point, force), with_map)
             g.outcome = answer["label"]
             return jsonify(answer | {"request_id": g.request_id})
         answers = []
         for _, data in files:
             try:
-                answers.append(answer_json(predictor.predict(data, operating_point), with_map))
+                answers.append(answer_json(predictor.predict(data, operating_point, force), with_map))
             except PneumoError as error:
                 answers.append(problem(error))
         g.outcome = outcome(len(answers), [a for a in answers if "error" in a])
@@ -206,11 +207,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         response.content_type = "application/problem+json"
         return response, body["status"]
 
-    def read_for_page(name: str, data: bytes, operating_point: str) -> dict:
+    def read_for_page(name: str, data: bytes, operating_point: str, force: bool) -> dict:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
         result = {"name": name, "bytes": len(data), "read_at": datetime.now(UTC), "problem": None}
         try:
-            prediction = predictor.predict(data, operating_point)
+            prediction = predictor.predict(data, operating_point, force)
         except PneumoError as error:
             return result | {"problem": problem(error)}
         preview = Image.fromarray(prediction.film.pixels)
@@ -245,6 +246,11 @@ def uploads() -> list[tuple[str, bytes]]:
         received = request.mimetype or "no type"
         raise FormatError(f"Expected multipart/form-data, an image type or application/dicom, received {received}.")
     return [("", data)]
+
+
+def asked_for(name: str) -> bool:
+    """Whether the query has NAME=1."""
+    return request.args.get(name, "0").lower() in ("1", "true", "yes")
 
 
 def answer_json(prediction: Prediction, with_map: bool) -> dict:

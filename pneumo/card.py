@@ -27,6 +27,7 @@ class Card:
     `probability = sigmoid(slope · logit + intercept)`; a film is PNEUMONIA from the threshold of its operating point
     on. `thresholds` has that of each of POINTS, `profile` the name of the site's profile that they are of, if any.
     `heatmap_scale` is how far above the threshold's logit a position must lie to be drawn in full colour.
+    `feature_shapes` are those of the outputs that the gate looks at.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Card:
     version: str
     size: int
     output_shape: tuple[int, ...]
+    feature_shapes: tuple[tuple[int, ...], ...]
     thresholds: dict[str, float]
     default_operating_point: str
     slope: float
@@ -80,7 +82,7 @@ class Card:
         return TRIAGE[(probability >= self.rule_out) + (probability >= self.rule_in)]
 
     def file(self, role: str) -> Path:
-        """Path of the `served`, `base` or `top` file."""
+        """Path of the `served`, `gate`, `base` or `top` file."""
         return self.path.parent / self.contents["files"][role]["file"]
 
 
@@ -117,7 +119,7 @@ def read_points(contents: dict) -> tuple[dict[str, float], str]:
     return thresholds, default
 
 
-def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) -> Card:
+def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gate")) -> Card:
     """Read a card and check that the files in `roles` are the ones it describes.
 
     Raises:
@@ -138,6 +140,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served",)) ->
             version=contents["version"],
             size=int(contents["input"]["size"]),
             output_shape=tuple(contents["output"]["shape"]),
+            feature_shapes=tuple(map(tuple, contents["output"]["features"])),
             thresholds=thresholds,
             default_operating_point=default,
             slope=float(contents["calibration"]["slope"]),

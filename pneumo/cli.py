@@ -61,10 +61,16 @@ def main() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE_OR_DIR...")
 @click.option("--csv", "out", type=FILE, help="Write a row a film here, instead of a table to stdout.")
 @click.option("--heatmaps", type=FOLDER, help="Write each film with its overlay here, as NAME.heatmap.png.")
+@click.option("--force", is_flag=True, help="Read pictures that do not look like chest films all the same.")
 @point_option
 @model_option
 def predict(
-    paths: tuple[Path, ...], out: Path | None, heatmaps: Path | None, operating_point: str | None, model: str | None
+    paths: tuple[Path, ...],
+    out: Path | None,
+    heatmaps: Path | None,
+    force: bool,
+    operating_point: str | None,
+    model: str | None,
 ) -> None:
     """Read films; folders are searched for pictures. A file that cannot be read is a row with the reason."""
     from pneumo.dataset import bare_name
@@ -80,7 +86,7 @@ def predict(
         if not out:
             click.echo("label      probability  triage     file")
         for film in progress(films, "reading", len(films), hidden=not out and sys.stdout.isatty()):
-            name, result = click.format_filename(film), _read(predictor, film, operating_point)
+            name, result = click.format_filename(film), _read(predictor, film, operating_point, force)
             if isinstance(result, str):
                 row, words = (name, "", "", "", "", result, ""), f"{'-':<10} {'-':>11}  {'-':<9}  {name}: {result}"
             else:
@@ -138,9 +144,15 @@ def evaluate(
         examples = dataset.split(examples, dataset.content_hashes(examples))[part]
     predictor = _predictor(model)
 
+    refused = []
+
     def probability_of(example: dataset.Example) -> float | str:
-        result = _read(predictor, example.path)
-        return result if isinstance(result, str) else result.probability
+        result = _read(predictor, example.path, force=True)  # DIR says that they are films: all of them count
+        if isinstance(result, str):
+            return result
+        if result.refused:
+            refused.append(example.path.name)
+        return result.probability
 
     with ThreadPoolExecutor(2) as pool:  # one film is decoded while the other is in the network
         results = list(progress(pool.map(probability_of, examples), "evaluating", len(examples)))
@@ -161,8 +173,14 @@ def evaluate(
         },
         "triage": operating.triage(target, probability, card.rule_out, card.rule_in, threshold, patients),
         "unreadable": unreadable,
+        "refused": sorted(refused),
         "model": card.model,
     }
+    if refused:
+        click.echo(
+            f"{len(refused)} of {len(films)} films do not look like chest films to the model; they count here.",
+            err=True,
+        )
     if external:
         labels = {label: sum(film.label == label for film in films) for label in dataset.LABELS}
         if not all(labels.values()):
@@ -221,10 +239,12 @@ def _predictor(model: str | None) -> "Predictor":
     return Predictor(of_site(read_card(card_path(model))), threads=cores)
 
 
-def _read(predictor: "Predictor", film: Path, operating_point: str | None = None) -> "Prediction | str":
+def _read(
+    predictor: "Predictor", film: Path, operating_point: str | None = None, force: bool = False
+) -> "Prediction | str":
     """An opinion, or the reason why there is none."""
     try:
-        return predictor.predict(film.read_bytes(), operating_point)
+        return predictor.predict(film.read_bytes(), operating_point, force)
     except PneumoError as error:
         return str(error)
     except OSError as error:

@@ -6,6 +6,7 @@ import click
 
 from pneumo.card import DEFAULT_MODEL, MODELS
 
+FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -49,11 +50,29 @@ def pretrain(data: Path, run: Path, start: Path | None, seed: int) -> None:
 )
 @click.option("--epochs", default=5, show_default=True, help="With the base frozen.")
 @click.option("--tune-epochs", default=1, show_default=True, help="With the last block unfrozen; 0 for none.")
+@click.option(
+    "--others",
+    type=FOLDER,
+    help="Pictures of anything else, to teach what is refused; else not_chest_xray beside the data.",
+)
+@click.option(
+    "--elsewhere", type=FOLDER, help="Frontal films of other hospitals, not to be refused; else adults beside the data."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--card", type=click.Path(path_type=Path), default=MODELS / f"{DEFAULT_MODEL}.json", help="What to write."
 )
-def train(data: Path, run: Path, base: str, epochs: int, tune_epochs: int, seed: int, card: Path) -> None:
+def train(
+    data: Path,
+    run: Path,
+    base: str,
+    epochs: int,
+    tune_epochs: int,
+    others: Path | None,
+    elsewhere: Path | None,
+    seed: int,
+    card: Path,
+) -> None:
     """Train the top, export the served model, choose its threshold, and write its card."""
     from pneumo.publish import publish
     from pneumo.training import TrainConfig
@@ -62,7 +81,9 @@ def train(data: Path, run: Path, base: str, epochs: int, tune_epochs: int, seed:
     config = TrainConfig(find_base(base), epochs=epochs, tune_epochs=tune_epochs, seed=seed)
     parts = _parts(data)
     trained = run_training(parts["train"], parts["validation"], run, config)
-    written = publish(trained, config, parts, card, "imagenet" if base == "imagenet" else "chest-xray")
+    base_name = "imagenet" if base == "imagenet" else "chest-xray"
+    others, elsewhere = others or data.parent / "not_chest_xray", elsewhere or data.parent / "adults"
+    written = publish(trained, config, parts, card, base_name, others, elsewhere)
     result = written.contents["metrics"]["internal_test"]
     click.echo(
         f"{card}: internal test of {result['n']} films: AUC {result['auc']:.4f}, "

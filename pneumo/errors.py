@@ -57,6 +57,14 @@ class OtherFilmError(PneumoError):
     title = "This is not a frontal chest film"
 
 
+class NotChestFilmError(PneumoError):
+    """A picture that does not look like an upright frontal chest film; `force` has it answered all the same."""
+
+    status = 422
+    error = "not_a_chest_film"
+    title = "This does not look like a chest film"
+
+
 class ModelError(PneumoError):
     """The model's files and its card do not belong together; nothing is served."""
 

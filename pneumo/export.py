@@ -10,13 +10,14 @@ import keras
 import numpy as np
 
 from pneumo.images import to_input
-from pneumo.networks import map_model
+from pneumo.networks import served_model
 
 
 def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
-    """Write the map model (film -> map of logits) as full-integer int8, calibrated on `films` (n, H, W) uint8.
+    """Write `networks.served_model` as full-integer int8, calibrated on `films` (n, H, W) uint8.
 
-    The last 1×1 convolution stays in float32, so that the logits do not move in steps of 1/256 of their range.
+    The last 1×1 convolution stays in float32, so that the logits do not move in steps of 1/256 of their range, and so
+    do the averages that the gate looks at.
 
     Raises:
         ValueError: the converter put in an operation that plain LiteRT does not have.
@@ -28,16 +29,18 @@ def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "float.tflite")
         with contextlib.redirect_stdout(io.StringIO()):  # where temporary files lie
-            map_model(model).export(plain, format="litert", verbose=False)
+            served_model(model).export(plain, format="litert", verbose=False)
         interpreter = Interpreter(str(plain))
         ((signature, ends),) = interpreter.get_signature_list().items()
-        last = interpreter.get_output_details()[0]["name"]
+        (last,) = (one["name"] for one in interpreter.get_output_details() if one["shape"][-1] == 1)
         worker = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
         for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             worker.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
-        worker.update_quantization_recipe(
-            re.escape(last), qtyping.TFLOperationName.CONV_2D, algorithm_key="no_quantize"
-        )
+        for where, operation in (
+            (re.escape(last), qtyping.TFLOperationName.CONV_2D),
+            (".*", qtyping.TFLOperationName.AVERAGE_POOL_2D),
+        ):
+            worker.update_quantization_recipe(where, operation, algorithm_key="no_quantize")
         examples = [{ends["inputs"][0]: to_input(film, size)} for film in films]
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(io.StringIO()):  # sizes of temporary files

@@ -19,6 +19,7 @@ CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for
 MAP_NAME = "logit_map"
 TOP_NAMES = ("top_conv1", MAP_NAME)
 LAST_BLOCK = CONV_NAMES[-3:]
+GATE_LAYERS = ("block2_pool", "block3_pool", LAST_CONV)  # what the gate looks at: texture, parts, chest
 
 
 def vgg16(size: int | None) -> keras.Model:
@@ -117,8 +118,21 @@ def features_input(base: keras.Model) -> keras.Model:
     return keras.Model(features, features, name="features")
 
 
+def served_model(model: keras.Model) -> keras.Model:
+    """What is exported: film -> its map of logits, and of each of GATE_LAYERS the averages of both halves.
+
+    (n, 14, 14, 1), then (n, 2, 1, C) each: upper and lower half, since a film that is upside down has the same averages
+    over all.
+    """
+    seen = [model.get_layer(name).output for name in GATE_LAYERS]
+    halves = [
+        keras.layers.AveragePooling2D((x.shape[1] // 2, x.shape[2]), name=f"halves_{x.shape[3]}")(x) for x in seen
+    ]
+    return keras.Model(model.input, [model.get_layer(MAP_NAME).output, *halves], name="pneumo_served")
+
+
 def map_model(model: keras.Model) -> keras.Model:
-    """The same network ending at its map of logits: film -> (n, 14, 14, 1). What is exported and served."""
+    """The same network ending at its map of logits: film -> (n, 14, 14, 1)."""
     return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
 
 

@@ -1,7 +1,6 @@
 """Load the served model once; bytes of a film -> a Prediction. Knows neither HTTP nor how the model was trained."""
 
 import math
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from PIL import Image
 from pneumo import heatmap
 from pneumo.card import Card, read_card
 from pneumo.dataset import LABELS
-from pneumo.errors import ModelError
-from pneumo.images import Film, decode, to_input
+from pneumo.errors import NotChestFilmError
+from pneumo.gate import Verdict, read_gate
+from pneumo.images import Film, decode
+from pneumo.served import Served
 
 SMALL_SIDE = 128
 LONG_SHAPE = 2.0
@@ -23,7 +24,7 @@ class Prediction:
     """An opinion about one film; `probability` is that of pneumonia, calibrated; `logit_map` (14, 14) float32.
 
     `label` follows from the `threshold` of `operating_point`, `triage` (`card.TRIAGE`) from the lowest and the highest
-    of all.
+    of all. `refused` is whether it would not have been read without `force`.
     """
 
     label: str
@@ -34,13 +35,14 @@ class Prediction:
     model: dict[str, str]
     image: dict[str, str | int]
     warnings: list[str]
+    refused: bool = field(repr=False)
     film: Film = field(repr=False)
     logit_map: np.ndarray = field(repr=False)
     strengths: np.ndarray = field(repr=False)
 
     def to_json(self) -> dict:
         """What `/predict` answers, without heat map and request id."""
-        hidden = ("film", "logit_map", "strengths")
+        hidden = ("refused", "film", "logit_map", "strengths")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
     def overlay(self) -> Image.Image:
@@ -56,33 +58,17 @@ class Predictor:
     """
 
     def __init__(self, card: Card | Path | None = None, threads: int = 2) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self.card = card if isinstance(card, Card) else read_card(card)
-        try:
-            self._interpreter = Interpreter(str(self.card.file("served")), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self.card.file('served')} is not a LiteRT model: {error}") from None
-        (self._input,), (self._output,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        for what, details, expected in (
-            ("input", self._input, (1, self.card.size, self.card.size, 3)),
-            ("output", self._output, self.card.output_shape),
-        ):
-            shape = tuple(details["shape"].tolist())
-            if shape != expected or details["dtype"] != np.float32:
-                received = f"{shape} {details['dtype'].__name__}"
-                raise ModelError(f"Expected the model's {what} to be {expected} float32, received {received}.")
-        self._lock = threading.Lock()  # invoke() lets other threads run, but none may touch the interpreter meanwhile
-        self.logit_map(np.zeros((self.card.size, self.card.size), np.uint8))  # the first pass is slow: have it now
+        self.gate = read_gate(self.card.file("gate"), self.card.contents["gate"]["limits"])
+        self._served = Served(self.card, threads)
+
+    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One forward pass, see `Served.look`."""
+        return self._served.look(pixels)
 
     def logit_map(self, pixels: np.ndarray) -> np.ndarray:
-        """One forward pass: (H, W) uint8 -> (14, 14) float32 logits, whose mean is the film's logit."""
-        batch = to_input(pixels, self.card.size)
-        with self._lock:
-            self._interpreter.set_tensor(self._input["index"], batch)
-            self._interpreter.invoke()
-            return self._interpreter.get_tensor(self._output["index"])[0, :, :, 0]
+        """(H, W) uint8 -> (14, 14) float32 logits, whose mean is the film's logit."""
+        return self.look(pixels)[0]
 
     def probability(self, logit: float) -> float:
         """Calibrated probability of pneumonia of a film's logit."""
@@ -93,17 +79,23 @@ class Predictor:
         """The logit that has this calibrated probability, which is neither 0 nor 1."""
         return (math.log(probability / (1 - probability)) - self.card.intercept) / self.card.slope
 
-    def predict(self, data: bytes, operating_point: str | None = None) -> Prediction:
+    def predict(self, data: bytes, operating_point: str | None = None, force: bool = False) -> Prediction:
         """Read one film, at the card's default operating point unless another is named.
 
+        With `force` a picture that does not look like a frontal chest film is answered all the same, with a warning.
+
         Raises:
+            NotChestFilmError: it does not look like one, and there is no `force`.
             OperatingPointError: there is none of that name.
             FormatError, TooLargeError, OtherFilmError, UnreadableError: see `images.decode`.
         """
         operating_point = self.card.operating_point(operating_point)
         threshold = self.card.thresholds[operating_point]
         film = decode(data)
-        logit_map = self.logit_map(film.pixels)
+        logit_map, features = self.look(film.pixels)
+        verdict = self.gate.judge(features)
+        if verdict.refused and not force:
+            raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         probability = self.probability(float(logit_map.mean()))
         return Prediction(
             label=LABELS[probability >= threshold],
@@ -113,16 +105,21 @@ class Predictor:
             triage=self.card.triage(probability),
             model=self.card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *_doubts(film)],
+            warnings=[*film.warnings, *_doubts(film, verdict)],
+            refused=verdict.refused,
             film=film,
             logit_map=logit_map,
             strengths=heatmap.strength(logit_map, self.logit(threshold), self.card.heatmap_scale),
         )
 
 
-def _doubts(film: Film) -> list[str]:
+def _doubts(film: Film, verdict: Verdict) -> list[str]:
     """What a reader should know of the picture before trusting the answer."""
     doubts = []
+    if verdict.refused:
+        doubts.append(f"Read because it was asked for: this is {verdict.reason}. The answer means nothing.")
+    elif verdict.doubtful:
+        doubts.append("The picture hardly looks like a frontal chest film: look at it before you trust the answer.")
     if min(film.width, film.height) < SMALL_SIDE:
         doubts.append(f"The picture is small ({film.width} × {film.height} pixels): fine signs are lost.")
     if max(film.width, film.height) > LONG_SHAPE * min(film.width, film.height):

@@ -16,8 +16,9 @@ from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerpr
 from pneumo.errors import RunError
 from pneumo.evaluation import evaluate
 from pneumo.export import export
+from pneumo.gate_training import pictures, teach
 from pneumo.operating import DEFAULT, decide, sigmoid
-from pneumo.predictor import Predictor
+from pneumo.served import Served
 from pneumo.training import TrainConfig, Trained, receipt
 
 CALIBRATION_FILMS = 200  # of the train part, to measure the ranges that int8 must cover
@@ -37,16 +38,29 @@ LIMITS = [
     "Trained on children aged 1 to 5 of one hospital; on adults or films of other hospitals its answers are unproven.",
     "In this data set the two classes were acquired differently (sharpness, border); part of any score measured on it "
     "may come from that, not from the lungs.",
-    "It knows two labels. Other diseases, devices, lateral films and pictures of anything else are not recognised.",
+    "It knows two labels. Other diseases, devices, and lateral films are not recognised.",
     "The heat map shows regions that raised the probability, not where a pneumonia is.",
 ]
 
 
-def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example]], path: Path, base_name: str) -> Card:
-    """Write `path` (the card) and beside it NAME.tflite, NAME.base.npz, NAME.top.npz. Returns the card, read back."""
+def publish(
+    trained: Trained,
+    config: TrainConfig,
+    parts: dict[str, list[Example]],
+    path: Path,
+    base_name: str,
+    others: Path | None = None,
+    elsewhere: Path | None = None,
+) -> Card:
+    """Write `path` (the card) and beside it NAME.tflite, .gate.npz, .base.npz, .top.npz. Returns the card, read back.
+
+    `others` is a folder of pictures of anything else and `elsewhere` one of frontal films of other hospitals, to teach
+    the gate; without them it learns from what is made of films, and the card says so.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = {
         "served": path.with_suffix(".tflite"),
+        "gate": path.with_suffix(".gate.npz"),
         "base": path.with_suffix(".base.npz"),
         "top": path.with_suffix(".top.npz"),
     }
@@ -76,17 +90,29 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
     model = networks.add_head(networks.vgg16(config.size), config.units, config.dropout)
     for role in ("base", "top"):
         networks.load_layers(model, files[role])
-    positions = networks.map_model(model).output.shape[1:]
-    contents["output"] = {"shape": [1, *positions], "meaning": "logits of positions; their mean is the film's logit"}
+    positions, *halves = ([1, *output.shape[1:]] for output in networks.served_model(model).outputs)
+    contents["output"] = {
+        "shape": positions,
+        "meaning": "logits of positions; their mean is the film's logit",
+        "features": halves,
+    }
     some = np.random.default_rng(config.seed).permutation(len(parts["train"]))[:CALIBRATION_FILMS]
     export(model, load([parts["train"][i] for i in some], config.size), files["served"])
-    contents["files"] = {role: describe_file(file) for role, file in files.items()}
+    contents["files"] = {role: describe_file(file) for role, file in files.items() if role != "gate"}
     # Under another name: a run that is killed here must not leave a card that says the identity beside a real model.
     unfinished = path.with_suffix(".unfinished.json")
-    predictor = Predictor(_write(contents, unfinished))
+    served = Served(_write(contents, unfinished, ("served",)))
     unfinished.unlink()
 
-    maps = {part: _maps(predictor, parts[part], config.size) for part in ("validation", "internal_test")}
+    contents["gate"] = teach(
+        lambda film: served.look(film)[1],
+        {part: load(parts[part], config.size) for part in parts},
+        pictures(others),
+        pictures(elsewhere),
+        files["gate"],
+    )
+    contents["files"]["gate"] = describe_file(files["gate"])
+    maps = {part: _maps(served, parts[part], config.size) for part in ("validation", "internal_test")}
     target = {part: np.array([e.target for e in parts[part]]) for part in maps}
     logit = {part: maps[part].mean(axis=(1, 2)) for part in maps}
     patients = {part: [e.patient for e in parts[part]] for part in maps}
@@ -118,12 +144,12 @@ def publish(trained: Trained, config: TrainConfig, parts: dict[str, list[Example
     contents["receipt"] = receipt(config, trained, base_name) | {"base": base_receipt}
     contents["intended_use"] = INTENDED_USE
     contents["limits"] = LIMITS
-    return _write(contents, path)
+    return _write(contents, path, tuple(files))
 
 
-def _write(contents: dict, path: Path) -> Card:
+def _write(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:
     path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return read_card(path, roles=("served", "base", "top"))
+    return read_card(path, roles=roles)
 
 
 def _base_receipt(weights: Path) -> dict:
@@ -136,9 +162,9 @@ def _base_receipt(weights: Path) -> dict:
     return shipped["receipt"]["base"]
 
 
-def _maps(predictor: Predictor, examples: list[Example], size: int) -> np.ndarray:
+def _maps(served: Served, examples: list[Example], size: int) -> np.ndarray:
     """Maps of logits of the served model: (n, 14, 14) float32."""
-    return np.stack([predictor.logit_map(film) for film in load(examples, size)])
+    return np.stack([served.look(film)[0] for film in load(examples, size)])
 
 
 def _agreement(model: object, examples: list[Example], config: TrainConfig, served: np.ndarray, card: dict) -> dict:

@@ -1,0 +1,53 @@
+"""The served file: pixels -> the map of logits and what the gate looks at, in one forward pass. Knows no threshold."""
+
+import threading
+
+import numpy as np
+
+from pneumo.card import Card
+from pneumo.errors import ModelError
+from pneumo.gate import flatten
+from pneumo.images import to_input
+
+
+class Served:
+    """The LiteRT model of a card, warmed up; safe to call from several threads.
+
+    Raises:
+        ModelError: the file is no model, or its input or outputs are not what the card says.
+    """
+
+    def __init__(self, card: Card, threads: int = 2) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._size = card.size
+        try:
+            self._interpreter = Interpreter(str(card.file("served")), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{card.file('served')} is not a LiteRT model: {error}") from None
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        for what, details, expected in (
+            ("input", inputs, [(1, card.size, card.size, 3)]),
+            ("outputs", outputs, [card.output_shape, *card.feature_shapes]),
+        ):
+            shapes = [tuple(one["shape"].tolist()) for one in details]
+            if sorted(shapes) != sorted(expected) or any(one["dtype"] != np.float32 for one in details):
+                received = ", ".join(f"{s} {one['dtype'].__name__}" for s, one in zip(shapes, details, strict=True))
+                raise ModelError(f"Expected the model's {what} to be {expected} float32, received {received}.")
+        self._input = inputs[0]["index"]
+        # a file has its outputs in any order: the card tells them apart by their shape
+        index = {tuple(one["shape"].tolist()): one["index"] for one in outputs}
+        self._map, self._features = index[card.output_shape], [index[shape] for shape in card.feature_shapes]
+        self._lock = threading.Lock()  # invoke() lets other threads run, but none may touch the interpreter meanwhile
+        self.look(np.zeros((card.size, card.size), np.uint8))  # the first pass is slow: have it now
+
+    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) uint8 -> (14, 14) float32 logits, whose mean is the film's logit, and the gate's features (d,)."""
+        batch = to_input(pixels, self._size)
+        with self._lock:
+            self._interpreter.set_tensor(self._input, batch)
+            self._interpreter.invoke()
+            logit_map = self._interpreter.get_tensor(self._map)[0, :, :, 0]
+            features = [self._interpreter.get_tensor(index) for index in self._features]
+        return logit_map, flatten(features)
