@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pneumo.dataset import LABELS
-from pneumo.errors import ModelError, OperatingPointError
+from pneumo.errors import ModelError, OperatingPointError, RunError
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = "vgg16-chest-xray"
@@ -164,3 +164,17 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
         if (received := sha256(file)) != expected:
             raise ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
     return card
+
+
+def base_receipt(weights: Path) -> dict:
+    """How base weights were made: from beside them, or, where they are the shipped ones, from the shipped card.
+
+    Raises:
+        RunError: neither knows them.
+    """
+    if weights.with_suffix(".json").exists():
+        return json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    shipped = read_card(card_path(DEFAULT_MODEL), roles=("base",)).contents
+    if shipped["files"]["base"]["sha256"] != sha256(weights):
+        raise RunError(f"Expected the receipt of the base weights at {weights.with_suffix('.json')}, found none.")
+    return shipped["receipt"]["base"]

@@ -1,5 +1,6 @@
 """The `chest-xray` base: VGG-16 with batch normalisation from scratch on the train part, folded to plain VGG-16.
 
+Folded weights can be gone on from: the normalisations are put back first (`networks.unfold`).
 The pretext is normal / bacterial / viral. Progressive sizes, mixed_bfloat16, AdamW with warm-up and cosine, an
 exponential moving average of the weights, and every stage resumes after being killed.
 """
@@ -14,6 +15,7 @@ import numpy as np
 
 from pneumo import networks
 from pneumo.batches import Batches, claim, fit
+from pneumo.card import base_receipt, sha256
 from pneumo.dataset import AETIOLOGIES, Example, load
 
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
@@ -128,8 +130,11 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
         weights = folder / "base.npz"
         networks.save_layers(networks.fold(model), weights, "float16")
         ends = {s.size: json.loads((folder / f"stage-{s.size}.json").read_text()) for s in config.stages}
-        receipt = {"command": "pneumo pretrain", "config": asdict(config), "stages": ends}
-        weights.with_suffix(".json").write_text(json.dumps(receipt, indent=2, default=str))
+        command = "pneumo pretrain" + (f" --start {config.start.name}" if config.start else "")
+        receipt = {"command": command, "config": asdict(config) | {"start": None}, "stages": ends}
+        if config.start:  # without what came before it, nobody could make it again
+            receipt["config"]["start"] = {"sha256": sha256(config.start), "receipt": base_receipt(config.start)}
+        weights.with_suffix(".json").write_text(json.dumps(receipt, indent=2))
         return weights
     finally:
         keras.mixed_precision.set_global_policy("float32")

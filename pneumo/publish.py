@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pneumo import __version__, networks
-from pneumo.card import DEFAULT_MODEL, POINTS, Card, card_path, describe_file, read_card, sha256
+from pneumo.card import POINTS, Card, base_receipt, describe_file, read_card
 from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
-from pneumo.errors import RunError
 from pneumo.evaluation import evaluate
 from pneumo.export import export
 from pneumo.gate_training import pictures, teach
@@ -68,9 +67,9 @@ def publish(
         model = networks.vgg16(config.size)
         networks.load_imagenet(model)
         networks.save_layers(networks.take_layers(model, networks.CONV_NAMES), files["base"], "float16")
-        base_receipt = {"command": "keras.applications.VGG16(weights='imagenet')"}
+        origin = {"command": "keras.applications.VGG16(weights='imagenet')"}
     else:
-        base_receipt = _base_receipt(config.base_weights)
+        origin = base_receipt(config.base_weights)
     if config.base_weights and config.base_weights.resolve() != files["base"].resolve():
         shutil.copyfile(config.base_weights, files["base"])
     shutil.copyfile(trained.weights, files["top"])
@@ -141,7 +140,7 @@ def publish(
         "split": f"train folder by patient, 80/10/10, stratified by aetiology, seed {SPLIT_SEED}",
         "parts": {part: _describe(examples) for part, examples in parts.items()},
     }
-    contents["receipt"] = receipt(config, trained, base_name) | {"base": base_receipt}
+    contents["receipt"] = receipt(config, trained, base_name) | {"base": origin}
     contents["intended_use"] = INTENDED_USE
     contents["limits"] = LIMITS
     return _write(contents, path, tuple(files))
@@ -150,16 +149,6 @@ def publish(
 def _write(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:
     path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return read_card(path, roles=roles)
-
-
-def _base_receipt(weights: Path) -> dict:
-    """How the base was made: from beside its weights, or, where those are the shipped ones, from the shipped card."""
-    if weights.with_suffix(".json").exists():
-        return json.loads(weights.with_suffix(".json").read_text())
-    shipped = read_card(card_path(DEFAULT_MODEL), roles=("base",)).contents
-    if shipped["files"]["base"]["sha256"] != sha256(weights):
-        raise RunError(f"Expected the receipt of the base weights at {weights.with_suffix('.json')}, found none.")
-    return shipped["receipt"]["base"]
 
 
 def _maps(served: Served, examples: list[Example], size: int) -> np.ndarray:

@@ -43,6 +43,32 @@ def test_folded_network_computes_what_the_unfolded_one_does(settled):
     np.testing.assert_allclose(folded, unfolded, rtol=1e-3, atol=1e-3 * np.max(unfolded))
 
 
+def test_unfolded_again_it_computes_the_same_with_filters_as_long_as_when_drawn(settled, tmp_path):
+    path = tmp_path / "base.npz"
+    networks.save_layers(networks.fold(settled), path, "float32")
+    plain, again = networks.vgg16(None), networks.vgg16_bn(3)
+    networks.load_layers(plain, path)
+    films = np.random.default_rng(3).uniform(0, 255, (4, 48, 48, 3)).astype(np.float32)
+    networks.unfold(again, path, films)
+    features = keras.Model(again.input, again.get_layer(f"{networks.LAST_CONV}_relu").output)
+    expected = plain(films)
+    np.testing.assert_allclose(features(films, training=False), expected, atol=1e-3 * np.max(expected))
+    # on the films it was measured on, the statistics of the batch are those that it holds
+    np.testing.assert_allclose(features(films, training=True), expected, atol=1e-2 * np.max(expected))
+    kernel, _ = again.get_layer("block3_conv2").get_weights()
+    np.testing.assert_allclose(np.square(kernel).sum(axis=(0, 1, 2)), 2, rtol=1e-4)  # He: variance 2 / fan-in
+
+
+def test_served_model_ends_in_the_map_and_in_halves_of_what_the_gate_looks_at():
+    keras.utils.set_random_seed(7)
+    model = networks.add_head(networks.vgg16(64), units=8, dropout=0.0)
+    logit_map, *halves = networks.served_model(model)(np.zeros((1, 64, 64, 3), np.float32))
+    assert logit_map.shape == (1, 4, 4, 1)
+    assert [h.shape for h in halves] == [(1, 2, 1, 128), (1, 2, 1, 256), (1, 2, 1, 512)]
+    last = keras.Model(model.input, model.get_layer(networks.LAST_CONV).output)(np.zeros((1, 64, 64, 3), np.float32))
+    np.testing.assert_allclose(halves[2][0, 1, 0], np.mean(last[0, 2:], axis=(0, 1)), rtol=1e-5, atol=1e-6)
+
+
 def test_imagenet_weights_meet_the_preprocessing_they_expect(monkeypatch):
     """RGB with the first kernel turned round equals `preprocess_input` (BGR) with the kernel as downloaded."""
     keras.utils.set_random_seed(3)

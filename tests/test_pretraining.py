@@ -1,6 +1,7 @@
 """From-scratch training: it resumes after being killed, and leaves plain VGG-16 weights."""
 
 import csv
+import json
 
 import keras
 import numpy as np
@@ -46,6 +47,23 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
 
     with pytest.raises(RunError, match="another recipe"):
         pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
+
+
+def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path):
+    train, validation = parts["train"][:16], parts["validation"][:4]
+    first = PretrainConfig(stages=(Stage(32, 1, 1e-3),), film_size=64, batch=8)
+    start = pretraining.pretrain(train, validation, tmp_path / "first", first)
+    barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8)
+    second = pretraining.pretrain(train, validation, tmp_path / "second", barely)
+    features = []
+    for weights in (start, second):
+        model = networks.vgg16(32)
+        networks.load_layers(model, weights)
+        features.append(model(Batches(dataset.load(train, 32), np.zeros(16), 32, 16)[0][0]).numpy().ravel())
+    assert np.corrcoef(*features)[0, 1] > 0.9  # not learned anew: settled on the films, with a rate of next to nothing
+    said = json.loads(second.with_suffix(".json").read_text())
+    assert said["command"] == "pneumo pretrain --start base.npz"
+    assert said["config"]["start"]["receipt"]["command"] == "pneumo pretrain"
 
 
 def test_batches_depend_on_seed_and_epoch_alone(parts):
