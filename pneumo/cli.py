@@ -21,6 +21,7 @@ from pneumo.cli_training import COMMANDS
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
+    from pneumo.dataset import Example
     from pneumo.predictor import Prediction, Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,7 +109,7 @@ def predict(
 @main.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
 @click.option("--json", "out", type=FILE, help="Write all numbers here.")
-@click.option("--report", type=FOLDER, help="Write figures and report.md into this folder.")
+@click.option("--report", type=FOLDER, help="Write figures and report.md into this folder, and test the heat map.")
 @click.option(
     "--part",
     type=click.Choice(["validation", "internal_test"]),
@@ -133,7 +134,8 @@ def evaluate(
 
     from pneumo import dataset, evaluation, operating
     from pneumo.profile import write_profile
-    from pneumo.report import points_table, table, triage_table, write_report
+    from pneumo.report import points_table, subgroups_table, table, triage_table, write_report
+    from pneumo.subgroups import subgroups
 
     if (profile and not external) or (part and external):
         raise click.UsageError("Expected --profile with --external, and --external without --part.")
@@ -146,21 +148,21 @@ def evaluate(
 
     refused = []
 
-    def probability_of(example: dataset.Example) -> float | str:
+    def measured(example: dataset.Example) -> tuple[float, float, int] | str:
         result = _read(predictor, example.path, force=True)  # DIR says that they are films: all of them count
         if isinstance(result, str):
             return result
         if result.refused:
             refused.append(example.path.name)
-        return result.probability
+        return result.probability, float(result.film.pixels.mean()), result.film.width * result.film.height
 
     with ThreadPoolExecutor(2) as pool:  # one film is decoded while the other is in the network
-        results = list(progress(pool.map(probability_of, examples), "evaluating", len(examples)))
-    read = [(example, p) for example, p in zip(examples, results, strict=True) if not isinstance(p, str)]
+        results = list(progress(pool.map(measured, examples), "evaluating", len(examples)))
+    read = [(example, *found) for example, found in zip(examples, results, strict=True) if not isinstance(found, str)]
     unreadable = report_unreadable([example.path for example in examples], results)
     if not read:
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
-    films, probability = zip(*read, strict=True)
+    films, probability, brightness, pixels = zip(*read, strict=True)
     target, patients, aetiologies = zip(*((e.target, e.patient, e.aetiology) for e in films), strict=True)
     card = predictor.card
     operating_point = card.operating_point(operating_point)
@@ -172,6 +174,9 @@ def evaluate(
             for name, value in card.thresholds.items()
         },
         "triage": operating.triage(target, probability, card.rule_out, card.rule_in, threshold, patients),
+        "subgroups": subgroups(
+            target, probability, threshold, patients, aetiologies, {"image size": pixels, "brightness": brightness}
+        ),
         "unreadable": unreadable,
         "refused": sorted(refused),
         "model": card.model,
@@ -200,6 +205,11 @@ def evaluate(
             click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")
             for name, *cells in points_table(result[points]):
                 click.echo(f"{name:<15} " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
+    click.echo(f"\n{'group':<48} {'films':>5}  {'sensitivity':<26} specificity")
+    for name, n, *cells in subgroups_table(result["subgroups"]):
+        click.echo(f"{name:<48} {n:>5}  " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
+    if report and (tested := _faithfulness(predictor, films, target, probability, threshold)):
+        result["faithfulness"] = tested
     if profile:
         write_profile(profile, card, result["suggested"], {"n": len(films), **labels, "patients": len(set(patients))})
         click.echo(f"profile: {profile}; PNEUMO_PROFILE={profile} makes server and commands use it")
@@ -249,6 +259,32 @@ def _read(
         return str(error)
     except OSError as error:
         return f"{error.strerror}."
+
+
+def _faithfulness(
+    predictor: "Predictor", films: "Sequence[Example]", target: Sequence, probability: Sequence, threshold: float
+) -> dict | None:
+    """What deleting the regions of the heat map does to the pneumonias called so; None where there is none."""
+    import numpy as np
+
+    from pneumo.faithfulness import choose, deletions, faithfulness
+    from pneumo.images import decode, squash
+    from pneumo.operating import sigmoid
+
+    chosen = choose(target, np.asarray(probability) >= threshold)
+    if not chosen:
+        return None
+    card, tested = predictor.card, []
+    for index in progress(chosen, "deleting regions", len(chosen)):
+        film = squash(decode(films[index].path.read_bytes()).pixels, card.size)
+        tested.append(deletions(film, predictor.logit_map, seed=index))
+
+    def calibrated(logit: np.ndarray) -> np.ndarray:
+        return card.slope * logit + card.intercept
+
+    before, after = zip(*tested, strict=True)
+    patients = [films[index].patient for index in chosen]
+    return faithfulness(before, after, calibrated, lambda logit: sigmoid(calibrated(logit)), patients)
 
 
 def _pictures(paths: Sequence[Path]) -> Iterator[Path]:

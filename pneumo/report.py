@@ -13,6 +13,7 @@ from PIL import Image
 
 from pneumo.dataset import LABELS
 from pneumo.evaluation import BINS, METRICS, reliability
+from pneumo.faithfulness import MOVED, RANDOM, STRONGEST, sentence
 from pneumo.heatmap import blend
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ TRIAGE_NAMES = {
     "settled_error": "Settled: error",
     "error": "All: error",
 }
+UNITS = {"image size": "pixels", "brightness": "grey levels"}
+SPAN_OF_ONE = "An interval of 1 to 1 says that no film of the group was called wrongly, not that none ever will be."
 ATTRIBUTION = (
     "Films of *Chest X-Ray Images (Pneumonia)*: Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, "
     "CC BY 4.0."
@@ -65,6 +68,23 @@ def points_table(points: dict[str, dict]) -> list[tuple[str, str, str, str]]:
         )
         for name, point in points.items()
     ]
+
+
+def subgroups_table(groups: dict[str, dict[str, dict]]) -> list[tuple[str, str, str, str]]:
+    """Name, films, sensitivity and specificity of what `subgroups` measured, as text, each with its interval."""
+    rows = []
+    for division, parts in groups.items():
+        for name, found in parts.items():
+            words = f"{division.capitalize()}: {name}"
+            if "range" in found:
+                low, high = (f"{value:.0f}" for value in found["range"])
+                words += f", {low} {UNITS[division]}" if low == high else f", {low} to {high} {UNITS[division]}"
+            cells = (
+                f"{_text(found[key])} ({_span(span)})" if (span := found["intervals"][key]) else ""
+                for key in ("sensitivity", "specificity")
+            )
+            rows.append((words, str(found["n"]), *cells))
+    return rows
 
 
 def _text(value: float | None) -> str:
@@ -133,6 +153,13 @@ def write_report(
         if points in result:
             lines += ["", f"## {title}", "", "| | threshold | sensitivity | specificity |", "|---|---|---|---|"]
             lines += [f"| {' | '.join(row)} |" for row in points_table(result[points])]
+    if "subgroups" in result:
+        lines += ["", f"## By group, at threshold {result['threshold']:.4f}", ""]
+        lines += ["| | films | sensitivity | specificity |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in subgroups_table(result["subgroups"])]
+        lines += ["", SPAN_OF_ONE]
+    if tested := result.get("faithfulness"):
+        figures.append(("deletion", deletion(tested), sentence(tested)))
     if result.get("unreadable"):
         lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
     lines += drawn(figures, folder)
@@ -196,6 +223,28 @@ def calibration(target: np.ndarray, probability: np.ndarray) -> "Figure":
     for n, x, y in zip(films, mean, share, strict=True):
         if n:
             axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(5, -11), fontsize=8)
+    return figure
+
+
+def deletion(tested: dict) -> "Figure":
+    """How far the logit falls when regions of the map are blurred: the strongest, as many random ones, the same moved.
+
+    `tested` is what `faithfulness.faithfulness` measured; the bands are its 95 % intervals.
+    """
+    figure, axes = blank("Share of the map that is blurred", "Mean drop of the logit", f"{tested['films']} pneumonias")
+    share = [0, *(point["share"] for point in tested["curve"])]
+    for way, colour, words in (
+        (STRONGEST, VERMILLION, "the strongest"),
+        (RANDOM, BLUE, "random ones"),
+        (MOVED, GREY, "the strongest's shape elsewhere"),
+    ):
+        drop = [0, *(point[way]["logit"] for point in tested["curve"])]
+        low, high = zip((0, 0), *(point[way]["intervals"]["logit"] for point in tested["curve"]), strict=True)
+        axes.plot(share, drop, "o-", color=colour, label=words)
+        axes.fill_between(share, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set(aspect="auto")
+    axes.autoscale()
+    axes.legend(loc="upper left", fontsize=8)
     return figure
 
 

@@ -17,6 +17,7 @@ from pneumo.cli import COLUMNS, main
 from pneumo.dataset import content_hashes, scan, split
 from pneumo.evaluation import METRICS
 from pneumo.profile import with_profile
+from pneumo.subgroups import THIRDS
 from tests.conftest import SAMPLES
 
 ROOT = Path(__file__).parent.parent
@@ -171,7 +172,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     result = json.loads(out.read_text())
     assert set(result) == {
         *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "model",
-        "operating_point", "operating_points", "triage",
+        "operating_point", "operating_points", "triage", "subgroups", "refused",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."
@@ -217,6 +218,11 @@ def test_evaluate_says_what_is_left_open_and_what_that_gains(greys, tmp_path):
     assert triage["error"] == 1 / 4
     low, high = triage["intervals"]["uncertain"]
     assert low < 1 / 4 < high
+    # brightness is the probability: the darkest third is the three of 20 % and so on
+    groups = json.loads(out.read_text())["subgroups"]
+    assert {name: of["n"] for name, of in groups["brightness"].items()} == dict(zip(THIRDS, (3, 2, 3), strict=True))
+    assert groups["image size"]["all films"]["range"] == [64 * 64, 64 * 64]
+    assert "faithfulness" not in json.loads(out.read_text())  # that takes minutes: with --report only
     assert "Uncertain               0.2500  " in done.stdout
     assert "balanced        0.5000                     0.7500 (" in done.stdout
 
@@ -282,6 +288,8 @@ def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, che
     assert result["threshold"] == predictor.card.threshold
     assert result["model"]["sha256"] == predictor.card.sha256
     assert json.loads((tmp_path / "report" / "metrics.json").read_text()) == result
+    found = (probability >= predictor.card.threshold) & (target == 1)
+    assert result["faithfulness"]["films"] == found.sum() > 0
 
 
 def test_evaluate_with_one_readable_class_leaves_the_rest_undefined(grey, chest_xray, tmp_path):

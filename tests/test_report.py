@@ -8,8 +8,18 @@ import pytest
 from PIL import Image
 
 from pneumo.evaluation import evaluate
+from pneumo.faithfulness import DRAWS, SHARES, WAYS, faithfulness, sentence
 from pneumo.operating import suggest, triage, worth
-from pneumo.report import ATTRIBUTION, ON_A_SHEET, points_table, table, triage_table, write_report
+from pneumo.report import (
+    ATTRIBUTION,
+    ON_A_SHEET,
+    points_table,
+    subgroups_table,
+    table,
+    triage_table,
+    write_report,
+)
+from pneumo.subgroups import subgroups
 
 TARGET = [0, 0, 0, 1, 1, 1]
 GREYS = [30, 90, 200, 60, 180, 240]  # films of one grey: under the model that says the mean grey, two are wrong
@@ -66,6 +76,21 @@ def test_report_tells_what_is_left_open_and_every_operating_point(write):
     assert "| balanced | 0.5000 | 0.6667 (" in text
     for row in points_table(suggested):
         assert f"| {' | '.join(row)} |" in text
+
+
+def test_report_tells_groups_and_what_deleting_regions_does(write):
+    groups = subgroups(TARGET, np.array(GREYS) / 255, 0.5, range(6), [None] * 6, {"brightness": GREYS})
+    after = np.broadcast_to(np.array([0.5, 0.9, 0.8])[:, None], (2, len(SHARES), len(WAYS), DRAWS))
+    tested = faithfulness([1, 1], after, np.asarray, np.asarray, ["a", "b"])
+    report, _, _ = write(TARGET, GREYS, subgroups=groups, faithfulness=tested)
+    text = report.read_text()
+    for row in subgroups_table(groups):
+        assert f"| {' | '.join(row)} |" in text
+    assert "| Brightness: lowest third, 30 to 60 grey levels | 2 | 0.0000 (" in text  # 60 is a pneumonia
+    assert f"![{sentence(tested)}](deletion.png)" in text
+    assert "0.40 (0.40 to 0.40) more than random" in text
+    with Image.open(report.parent / "deletion.png") as figure:
+        assert np.asarray(figure.convert("L")).std() > 5
 
 
 def test_every_figure_is_small_readable_and_named_in_the_report(write):
