@@ -141,16 +141,20 @@ def notebook(values: tuple[str, ...], out: Path | None) -> None:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if the README is not current.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if one of the two is not current.")
 def document(check: bool) -> None:
-    """Put the figures of the card and of the benchmark into the README."""
+    """Put the figures of the card, the reports and the benchmarks into README.md and MODEL_CARD.md."""
     from pneumo.document import ROOT, documented
+    from pneumo.model_card import NAME, model_card
 
-    readme = ROOT / "README.md"
-    text = documented(readme)
-    if check and text != readme.read_text(encoding="utf-8"):
-        raise click.ClickException("README.md is not current: run `pneumo document`.")
-    readme.write_text(text, encoding="utf-8")
+    readme, card = ROOT / "README.md", ROOT / NAME
+    texts = {readme: documented(readme), card: model_card()}
+    stale = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if check and stale:
+        names = " and ".join(path.name for path in stale)
+        raise click.ClickException(f"Not current: {names}. Run `pneumo document`.")
+    for path in stale:
+        path.write_text(texts[path], encoding="utf-8")
 
 
 COMMANDS = (pretrain, train, notebook, document)

@@ -1,18 +1,45 @@
 """Figures in the README come from here: from the card, the measurements and the golden predictions, never by hand.
 
-`pneumo document` rewrites what stands between `<!-- NAME -->` and `<!-- /NAME -->`; with `--check` it only compares.
+`pneumo document` rewrites what stands between `<!-- NAME -->` and `<!-- /NAME -->`, and all of MODEL_CARD.md
+(`model_card`); with `--check` it only compares.
 """
 
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pneumo.card import MODELS, Card, read_card
+from pneumo.errors import RunError
 from pneumo.images import decode
 
 ROOT = MODELS.parent
 SAMPLE = "static/samples/person1084_bacteria_3024.jpeg"
+SOURCES = {  # what is measured, where it is kept, and the command that measures it again
+    "card": ("models/vgg16-chest-xray.json", "pneumo train"),
+    "test": (
+        "reports/internal_test/metrics.json",
+        "pneumo evaluate data/chest_xray/train --part internal_test --report reports/internal_test",
+    ),
+    "audit": (
+        "reports/audit/metrics.json",
+        "pneumo audit data/chest_xray/train --part validation --report reports/audit",
+    ),
+    "serving": ("benchmarks/serving.json", "make benchmark"),
+    "sizes": ("benchmarks/sizes.json", "python benchmarks/sizes.py ORIGINALS COPIES"),
+}
+# What the gate was measured on, and what of the same sort taught it; `{}` is how many
+_GATED = {
+    "validation": ("films of validation", "nothing; they set the limits"),
+    "internal_test": ("films of the internal test", "nothing"),
+    "frontal films elsewhere": ("frontal films of other hospitals", "{} others"),
+    "other pictures": ("pictures of anything else", "{} others"),
+    "drawn pictures": ("one grey, noise, gradients, text", "others, drawn alike"),
+    "upside_down": ("internal test, upside down", "{} films of train"),
+    "sideways": ("internal test, on its side", "{} films of train"),
+    "negative": ("internal test, negative", "{} films of train"),
+}
 _ROWS = {
     "auc": "AUC",
     "sensitivity": "Sensitivity",
@@ -93,6 +120,33 @@ def shortcuts(audit: dict) -> str:
     )
 
 
+def refused(card: Card) -> str:
+    """Table of what share of which pictures the gate refuses and doubts, with what taught it."""
+    from scipy.stats import binomtest
+
+    gate = card.contents["gate"]
+    taught = gate["taught"] | gate["of folders"]
+    lines = ["| | n | refused | 95 % interval | answered with a doubt | what taught it |", "|---|---|---|---|---|---|"]
+    for name, found in gate["measured"].items():
+        words, source = _GATED.get(name, (name, "others" if name in taught else "nothing"))
+        n, share = found["n"], found["refused"]
+        span = binomtest(round(share * n), n).proportion_ci(method="wilson")
+        doubtful = found["doubtful"] - share  # the limits of doubt are the narrower ones: what is refused is doubtful
+        cells = (
+            words,
+            n,
+            _percent(share),
+            f"{_percent(span.low)} to {_percent(span.high)}",
+            _percent(max(0, doubtful)),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} | {source.format(taught.get(name))} |")
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def speed(benchmark: dict) -> str:
     """Table of what a served prediction costs beside the bare invocation."""
     lines = [f"Medians of one run on {benchmark['machine']}:", "", "| | ms | times bare |", "|---|---|---|"]
@@ -138,22 +192,51 @@ def fill(text: str, sections: dict[str, str]) -> str:
     return text
 
 
+class Measured(dict):
+    """What a JSON file says; asked for what it does not have, it names the command that writes it."""
+
+    source, command = "", ""
+
+    def __missing__(self, key: str) -> None:
+        """Raise RunError: an older version wrote the file."""
+        raise RunError(f"Expected {key!r} in {self.source}, found none: run `{self.command}`.")
+
+
+def measured(name: str, root: Path = ROOT) -> Measured:
+    """Read one of SOURCES below `root`.
+
+    Raises:
+        RunError: there is no such file. So does what is returned when it is asked for what it does not have.
+    """
+    file, command = SOURCES[name]
+    kind = type("Measured", (Measured,), {"source": file, "command": command})
+    try:
+        text = (root / file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RunError(f"Expected {file}, found none: run `{command}`.") from None
+    return json.loads(text, object_hook=kind)
+
+
+def shipped() -> Card:
+    """The shipped model's card, its contents as `measured`."""
+    return replace(read_card(ROOT / SOURCES["card"][0]), contents=measured("card"))
+
+
 def documented(path: Path) -> str:
-    """What `path` (the README) should say now."""
-    card = read_card()
-    files = {
-        "serving": "benchmarks/serving.json",
-        "sizes": "benchmarks/sizes.json",
-        "audit": "reports/audit/metrics.json",
-    }
-    measured = {name: json.loads((ROOT / file).read_text()) for name, file in files.items()}
+    """What `path` (the README) should say now.
+
+    Raises:
+        RunError: a measurement lacks what is told; the message names the command that makes it.
+    """
+    card = shipped()
     with (ROOT / "tests" / "golden.csv").open(newline="") as stream:
         golden = list(csv.DictReader(stream))
     sections = {
         "answer": answer(card, golden),
-        "results": results(card, measured["sizes"]),
+        "results": results(card, measured("sizes")),
+        "refused": refused(card),
         "points": points(card),
-        "audit": shortcuts(measured["audit"]),
-        "speed": speed(measured["serving"]),
+        "audit": shortcuts(measured("audit")),
+        "speed": speed(measured("serving")),
     }
     return fill(path.read_text(encoding="utf-8"), sections)

@@ -101,11 +101,13 @@ def sentence(result: dict, share: float = 0.2) -> str:
         verdict = "what the map marks matters more to the model than chance would have it"
     else:
         verdict = "that what the map marks matters more than chance is not shown"
+    taken = {way: f"{point[way]['logit']:.2f}".replace("-", "−") for way in WAYS}
+    aside = " (blur alone speaks for pneumonia)" if point[RANDOM]["intervals"]["logit"][1] < 0 else ""
     return (
-        f"Blurring the strongest {share:.0%} of the map lowers the logit by {point['strongest']['logit']:.2f} on "
-        f"average of {result['films']} pneumonias called so, as many random positions by "
-        f"{point['random']['logit']:.2f}, the same shape elsewhere by {point['moved']['logit']:.2f}; that is "
-        f"{more['logit']:.2f} ({low:.2f} to {high:.2f}) more than random: {verdict}."
+        f"Blurring the strongest {100 * share:.0f} % of the map takes {taken[STRONGEST]} off the logit of "
+        f"{result['films']} pneumonias called so, on average; as many random positions {taken[RANDOM]}{aside}, the "
+        f"same shape elsewhere {taken[MOVED]}. That is {more['logit']:.2f} ({low:.2f} to {high:.2f}) more than random: "
+        f"{verdict}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The README: its figures are the measured ones, its commands work."""
+"""README and MODEL_CARD.md: their figures are the measured ones, the README's commands work."""
 
 import json
 import os
@@ -9,14 +9,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from pneumo import document
+from pneumo import document, model_card
 from pneumo.card import read_card
 from pneumo.cli import main
+from pneumo.errors import RunError
+from pneumo.model_card import NAME
 
 README = document.ROOT / "README.md"
 
@@ -28,7 +31,8 @@ def commands():
 
 
 def test_figures_are_current():
-    assert CliRunner().invoke(main, ["document", "--check"]).exit_code == 0
+    done = CliRunner().invoke(main, ["document", "--check"])
+    assert done.exit_code == 0, done.output
 
 
 def test_measurements_are_of_the_shipped_model():
@@ -54,6 +58,74 @@ def test_every_pneumo_command_and_make_target_named_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for name in set(re.findall(r"(?:bin/|`)pneumo ([a-z]+)", text)):
         assert name in main.commands, name
+
+
+def test_files_named_exist():
+    for page in (README, document.ROOT / NAME):
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"\]\(([^)#:]+)\)|`(tests/\w+\.py)`", text):
+            assert (document.ROOT / "".join(name)).is_file(), name
+
+
+def test_check_names_what_is_not_current(monkeypatch):
+    monkeypatch.setattr(model_card, "model_card", lambda: "another text")
+    monkeypatch.setattr(document, "documented", lambda path: path.read_text(encoding="utf-8"))
+    done = CliRunner().invoke(main, ["document", "--check"])
+    assert done.exit_code == 1
+    assert "Not current: MODEL_CARD.md. Run `pneumo document`." in done.stderr
+    assert (document.ROOT / NAME).read_text(encoding="utf-8") != "another text"
+
+
+@pytest.mark.parametrize("key", ["faithfulness", "subgroups", "refused", "intervals"])
+def test_a_report_of_an_older_version_is_one_sentence_with_the_command(key, monkeypatch):
+    whole = document.measured("test")
+    monkeypatch.setattr(document, "documented", lambda path: path.read_text(encoding="utf-8"))
+
+    def older(name):
+        found = document.measured(name)
+        if name == "test":
+            del found[key]
+        return found
+
+    monkeypatch.setattr(model_card, "measured", older)
+    done = CliRunner().invoke(main, ["document"])
+    assert done.exit_code == 2
+    assert f"Expected '{key}' in reports/internal_test/metrics.json, found none: run `{whole.command}`." in done.stderr
+    assert "pneumo evaluate data/chest_xray/train --part internal_test" in whole.command
+
+
+def test_a_measurement_that_lacks_something_says_so_at_any_depth(tmp_path):
+    file, command = document.SOURCES["audit"]
+    with pytest.raises(RunError, match=f"Expected {file}, found none: run `{command}`"):
+        document.measured("audit", tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text('{"a": [{"b": 1}]}')
+    found = document.measured("audit", tmp_path)
+    assert found == {"a": [{"b": 1}]}
+    with pytest.raises(RunError, match=f"Expected 'c' in {file}, found none: run `{command}`"):
+        found["a"][0]["c"]
+
+
+def test_refusals_by_hand():
+    found = {"n": 200, "refused": 0.01, "doubtful": 0.03, "taken_for": {}}
+    measured = {"internal_test": found, "other pictures": found | {"refused": 1.0, "doubtful": 1.0}, "fish": found}
+    gate = {"measured": measured, "taught": {"other": 9}, "of folders": {"other pictures": 7}}
+    lines = document.refused(replace(read_card(), contents={"gate": gate})).splitlines()
+    assert lines[2] == "| films of the internal test | 200 | 1.0 % | 0.3 % to 3.6 % | 2.0 % | nothing |"
+    assert lines[3] == "| pictures of anything else | 200 | 100.0 % | 98.1 % to 100.0 % | 0.0 % | 7 others |"
+    assert lines[4].startswith("| fish | 200 | 1.0 % |")
+
+
+def test_model_card_tells_what_a_base_was_continued_from():
+    stage, end = {"size": 64, "epochs": 18, "rate": 0.1}, {"64": {"seconds": 7200}}
+    first = {"command": "pneumo pretrain", "config": {"stages": [stage], "start": None}, "stages": end}
+    second = first | {"command": "pneumo pretrain --start a.npz", "stages": {"64": {"seconds": 90}}}
+    second["config"] = {"stages": [stage], "start": {"sha256": "abc", "receipt": first}}
+    later, origin, earlier = model_card._base(second)
+    assert later.startswith("- Base: `pneumo pretrain --start a.npz`, 2 minutes: 18 epochs at 64 pixels;")
+    assert "`abc`" in origin
+    assert earlier.startswith("- Base: `pneumo pretrain`, 2.0 hours: 18 epochs")
+    assert list(model_card._base({"command": "a download"})) == ["- Base: `a download`."]
 
 
 def test_predict_line_works(tmp_path, monkeypatch):
