@@ -21,7 +21,7 @@ def main(originals: Path, copies: Path) -> None:
     pairs = []
     for example in scan(originals):
         copy = copies / example.label / example.path.name
-        pairs.append([predictor.predict(path.read_bytes()) for path in (example.path, copy)])
+        pairs.append([predictor.predict(path.read_bytes(), force=True) for path in (example.path, copy)])
     differences = [abs(original.probability - copy.probability) for original, copy in pairs]
     result = {
         "model": {"name": predictor.card.name, "version": predictor.card.version},

@@ -219,7 +219,12 @@ def evaluate(
     if report:
         names = [film.path.name for film in films]
         written = write_report(
-            report, result, target, probability, names, lambda i: predictor.predict(films[i].path.read_bytes())
+            report,
+            result,
+            target,
+            probability,
+            names,
+            lambda i: predictor.predict(films[i].path.read_bytes(), force=True),
         )
         click.echo(f"report: {written}")
 

@@ -59,7 +59,7 @@ class Predictor:
 
     def __init__(self, card: Card | Path | None = None, threads: int = 2) -> None:
         self.card = card if isinstance(card, Card) else read_card(card)
-        self.gate = read_gate(self.card.file("gate"), self.card.contents["gate"]["limits"])
+        self.gate = read_gate(self.card.file("gate"), self.card.contents.get("gate", {}).get("limits", {}))
         self._served = Served(self.card, threads)
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ function add(films) {
     const row = find("#row").content.cloneNode(true).firstElementChild;
     const job = { ...film, row, alone: films.length === 1, state: "waiting" };
     find(".name", row).textContent = job.name;
-    find(".retry", row).ariaLabel = `Retry: ${job.name}`;
+    find(".retry", row).ariaLabel = `Retry ${job.name}`;
     find(".retry", row).onclick = () => { row.focus(); enqueue(job); };
     show(find("img", row), film);
     find("#rows").append(row);
@@ -93,7 +93,7 @@ function settle(job, request) {
     // whoever has looked at the picture may know better: the second time it is read whatever it looks like
     job.force = reason.parentElement.dataset.error === "not_a_chest_film";
     find(".retry", job.row).textContent = job.force ? "Read it anyway" : "Retry";
-    find(".retry", job.row).ariaLabel = `${find(".retry", job.row).textContent}: ${job.name}`;
+    find(".retry", job.row).ariaLabel = job.force ? `Read ${job.name} anyway` : `Retry ${job.name}`;
     return fail(job, ...reason.childNodes);
   }
   if (!article) return fail(job, `Expected an answer, received something else (status ${request.status}). Press Retry in a moment.`);

@@ -18,18 +18,22 @@ def points(*thresholds):
 @pytest.fixture
 def card(tmp_path):
     """The parts of a good card, and a function that writes them and reads the card."""
-    (tmp_path / "model.tflite").write_bytes(b"abc")
+    for name in ("model.tflite", "gate.npz"):
+        (tmp_path / name).write_bytes(b"abc")
     contents = {
         "name": "tiny",
         "version": "3",
         "labels": ["NORMAL", "PNEUMONIA"],
         "input": {"size": 224},
-        "output": {"shape": [1, 14, 14, 1]},
+        "output": {"shape": [1, 14, 14, 1], "features": [[1, 2, 1, 8]]},
         "default_operating_point": "balanced",
         "operating_points": points(0.125, 0.25, 0.75),
         "calibration": {"slope": 2, "intercept": -1},
         "heatmap": {"scale": 4},
-        "files": {"served": {"file": "model.tflite", "bytes": 3, "sha256": ABC}},
+        "files": {
+            "served": {"file": "model.tflite", "bytes": 3, "sha256": ABC},
+            "gate": {"file": "gate.npz", "bytes": 3, "sha256": ABC},
+        },
     }
 
     def read(**changes):
@@ -49,7 +53,7 @@ def test_a_good_card_is_read(card):
         {"screening": 0.125, "balanced": 0.25, "specific": 0.75}, 0.125, 0.75
     )  # fmt: skip
     assert read.model == {"name": "tiny", "version": "3", "sha256": ABC}
-    assert read.output_shape == (1, 14, 14, 1)
+    assert (read.output_shape, read.feature_shapes) == ((1, 14, 14, 1), ((1, 2, 1, 8),))
     assert read.file("served") == card.folder / "model.tflite"
     assert describe_file(read.file("served")) == card.contents["files"]["served"]
 

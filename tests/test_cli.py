@@ -171,8 +171,8 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert done.exit_code == 0
     result = json.loads(out.read_text())
     assert set(result) == {
-        *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "model",
-        "operating_point", "operating_points", "triage", "subgroups", "refused",
+        *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "refused", "model",
+        "operating_point", "operating_points", "triage", "subgroups",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."

@@ -288,6 +288,17 @@ def test_a_refused_film_says_why_and_can_be_retried(open_page):
     expect(row.get_by_role("button", name="Retry letter.txt")).to_be_visible()
 
 
+def test_what_is_no_chest_film_is_refused_and_read_when_asked_for(open_page):
+    page = open_page(expected=("status of 422",))
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 400), np.uint8)).save(buffer, "PNG")
+    choose(page, {"name": "noise.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    row = page.locator(".row.failed")
+    expect(row).to_contain_text("Expected a frontal chest film, received a picture that does not look like one.")
+    row.get_by_role("button", name="Read noise.png anyway").click()
+    expect(page.locator(".answer .warnings")).to_contain_text("The answer means nothing.")
+
+
 def test_a_lost_network_is_named_and_retry_reads_the_film(open_page):
     page = open_page(expected=("ERR_FAILED", "ERR_INTERNET_DISCONNECTED"))
     page.route("**/", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
@@ -481,8 +492,8 @@ def test_what_a_film_without_colour_and_with_warnings_says(predictor):
     class Cautious:
         card = predictor.card
 
-        def predict(self, data, operating_point):
-            seen = predictor.predict(data, operating_point)
+        def predict(self, data, operating_point, force):
+            seen = predictor.predict(data, operating_point, force)
             changes = {"strengths": np.zeros_like(seen.strengths), "warnings": ["The film is <doubtful>."]}
             return dataclasses.replace(seen, **changes, probability=0.3999, threshold=0.4, label="NORMAL")
 
