@@ -7,4 +7,4 @@ site's `profile`, names; `subgroups` and `faithfulness` look for where it fails.
 line. HTTP lives in `app.py`, outside. Importing this package imports nothing heavy.
 """
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
