@@ -19,7 +19,7 @@ from flask.logging import default_handler
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
-from pneumo import __version__, access, admission, heatmap, logs
+from pneumo import __version__, access, admission, body, heatmap, logs
 from pneumo.card import read_card
 from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
 from pneumo.images import FORMATS
@@ -69,6 +69,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         THREADS=int(os.environ.get("PNEUMO_THREADS", "2")),
         SEND_FILE_MAX_AGE_DEFAULT=3600,
         WAITING=admission.limit(),
+        UPLOAD_SECONDS=body.seconds(),
         KEYS=os.environ.get("PNEUMO_KEYS"),
         RATE=int(os.environ.get("PNEUMO_RATE") or "0"),
         LOG=os.environ.get("PNEUMO_LOG"),
@@ -98,7 +99,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         """Refuse before the body is read whoever may not ask, asks too often, or would only wait."""
         g.started = time.perf_counter()
         g.request_id = uuid.uuid4().hex
-        g.outcome = g.entered = None
+        g.outcome = g.entered = g.body = None
         if request.endpoint in OPEN_TO_ALL:
             return
         key = access.check_key(keys, request.headers.get("Authorization"))
@@ -106,12 +107,16 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             access.check_site(request.headers, request.host)
             rate.take(key or access.client(request.remote_addr))
             g.entered = gate.enter()
+            stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
+            g.body = body.Body(stream, request.content_length, app.config["UPLOAD_SECONDS"], connection)
+            request.environ["wsgi.input"] = g.body
 
     @app.teardown_request
     def end(_: BaseException | None) -> None:
+        if g.get("body") is not None:
+            g.body.close()
         if g.get("entered") is not None:
             gate.leave(g.entered)
-            g.entered = None
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -285,6 +290,8 @@ def uploads() -> list[tuple[str, bytes]]:
             raise NoFileError("Expected a picture in the multipart field `file`, received none.")
         return files
     data = request.get_data(cache=False)
+    if request.content_length is None:  # chunked: what is over the limit is only told when more is asked for
+        request.stream.read(1)
     if not data:
         raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
     if not request.mimetype.startswith(RAW_TYPES):

@@ -29,6 +29,22 @@ class TooLargeError(PneumoError):
     title = "The file is too large"
 
 
+class IncompleteError(PneumoError):
+    """A request that ended before its body did."""
+
+    status = 400
+    error = "incomplete"
+    title = "The request did not arrive whole"
+
+
+class SlowError(PneumoError):
+    """A request whose body takes longer than it may."""
+
+    status = 408
+    error = "too_slow"
+    title = "The upload took too long"
+
+
 class FormatError(PneumoError):
     """A file of a kind that is not read."""
 

@@ -91,6 +91,16 @@ def test_times_fall_into_buckets_and_a_failure_is_no_refusal():
     assert (counted["pneumo_films_inside", "waiting"], counted["pneumo_films_inside", "reading"]) == (4, 3)
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def worker_environment(port, workers):
+    return os.environ | {"PORT": str(port), "WEB_CONCURRENCY": str(workers), "PNEUMO_THREADS": "1"}
+
+
 def get(port, path, body=None):
     """One request on a connection of its own, so that any worker may take it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -126,10 +136,8 @@ def folders(process):
 
 
 def test_workers_count_together_and_what_an_ended_one_counted_stays(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PORT": str(port), "WEB_CONCURRENCY": "2", "PNEUMO_THREADS": "1", "PNEUMO_LOG": "json"}
+    port = free_port()
+    environment = worker_environment(port, 2) | {"PNEUMO_LOG": "json"}
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "gunicorn"], cwd=ROOT, env=environment, stderr=log)
     try:
