@@ -1,5 +1,6 @@
 """How gunicorn serves the app: `gunicorn` in this folder reads this file by itself."""
 
+import ctypes
 import logging
 import os
 import re
@@ -52,6 +53,9 @@ accesslog = None
 errorlog = "-"
 
 
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
+
+
 class NoAddress(logging.Filter):
     """Takes the sender's address out of gunicorn's line about a malformed request."""
 
@@ -79,6 +83,16 @@ def on_starting(server: object) -> None:
             handler.setFormatter(formatter)
     # Always a new one: a server that takes over from another (USR2) must not count what that one counted.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="pneumo-metrics-", dir=worker_tmp_dir)
+
+
+def post_fork(_server: object, _worker: object) -> None:
+    """Have glibc give back what films took, where the C library is glibc.
+
+    By default each thread gets a heap of its own and keeps there what it once had: 18 large films left 2.9 GB behind.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 2)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # from this size on, memory goes back when it is freed
 
 
 def child_exit(_server: object, worker: object) -> None:

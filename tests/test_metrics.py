@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def folders(process):
     return [Path(found[1]) for one in maps if (found := re.search(r" (/\S+/pneumo-metrics-\S+)/gauge_livemax_", one))]
 
 
-def test_workers_count_together_and_what_an_ended_one_counted_stays(tmp_path):
+def test_workers_count_together_what_an_ended_one_counted_stays_and_memory_goes_back(tmp_path):
     port = free_port()
     environment = worker_environment(port, 2) | {"PNEUMO_LOG": "json"}
     with (tmp_path / "log").open("w") as log:
@@ -162,6 +163,12 @@ def test_workers_count_together_and_what_an_ended_one_counted_stays(tmp_path):
         now = counted()
         assert now["pneumo_requests_total", "live", "answered"] == 10
         assert now["pneumo_films_inside", "waiting"] == 0
+        # many large pictures at a time leave nothing behind
+        buffer = io.BytesIO()
+        Image.new("RGBA", (2800, 2800), (90, 90, 90, 200)).save(buffer, "PNG", compress_level=1)
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda _: get(port, "/predict?force=1", buffer.getvalue())[0], range(24)))
+        assert set(answers) <= {200, 503}
         for worker in children(server):
             status = Path(f"/proc/{worker}/status").read_text()
             assert int(status.split("VmRSS:")[1].split()[0]) * 1024 < 250e6
