@@ -15,14 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from flask import Flask, Request, Response, g, jsonify, render_template, request
+from flask.logging import default_handler
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
-from pneumo import __version__, heatmap
+from pneumo import __version__, access, admission, body, heatmap, logs
 from pneumo.card import read_card
 from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
 from pneumo.images import FORMATS
-from pneumo.predictor import Prediction, Predictor
+from pneumo.metrics import Metrics
+from pneumo.predictor import Predictor
 from pneumo.profile import of_site
 
 SECURITY_HEADERS = {
@@ -38,6 +40,8 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 PREVIEW_SIDE = 1024
+READERS = ("page_answer", "predict")  # the routes that read films
+OPEN_TO_ALL = ("live", "ready")  # whoever watches over the server has no key
 RAW_TYPES = ("image/", "application/dicom", "application/octet-stream")
 
 log = logging.getLogger("pneumo")
@@ -54,8 +58,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     """Build the application; `config` overrides the environment, and PREDICTOR in it replaces the shipped model.
 
     Raises:
-        ModelError: the model's files do not belong to its card, or the site's profile to the model; then nothing is
-            served.
+        ModelError, SettingError: the model's files do not belong to its card, the site's profile not to the model, or
+            a setting means nothing; then nothing is served.
     """
     app = Flask(__name__)
     app.request_class = MemoryRequest
@@ -64,6 +68,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         MAX_FORM_PARTS=64,
         THREADS=int(os.environ.get("PNEUMO_THREADS", "2")),
         SEND_FILE_MAX_AGE_DEFAULT=3600,
+        WAITING=admission.limit(),
+        UPLOAD_SECONDS=body.seconds(),
+        KEYS=os.environ.get("PNEUMO_KEYS"),
+        RATE=int(os.environ.get("PNEUMO_RATE") or "0"),
+        LOG=os.environ.get("PNEUMO_LOG"),
     )
     app.config.from_mapping(config or {})
     app.json.sort_keys = False
@@ -73,19 +82,41 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.globals["legend"] = heatmap.data_uri(heatmap.overlay(ramp, 8, 1))
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
-        log.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.setLevel(logging.INFO)
         log.propagate = False
+    for handler in (*log.handlers, default_handler):
+        handler.setFormatter(logs.formatter(app.config["LOG"]))
     # The predictor has checked the hash and put one film through before it exists: an app is ready or is not at all.
     predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card()), threads=app.config["THREADS"])
     app.jinja_env.globals["card"] = predictor.card
+    metrics = Metrics(predictor.card.name, predictor.card.version)
+    gate = admission.Admission(app.config["WAITING"], watch=metrics.inside)
+    keys, rate = access.read_keys(app.config["KEYS"]), access.Rate(app.config["RATE"])
     samples = sorted(Path(app.static_folder, "samples").glob("*.jpeg"))
 
     @app.before_request
     def start() -> None:
+        """Refuse before the body is read whoever may not ask, asks too often, or would only wait."""
         g.started = time.perf_counter()
         g.request_id = uuid.uuid4().hex
-        g.outcome = None
+        g.outcome = g.entered = g.body = None
+        if request.endpoint in OPEN_TO_ALL:
+            return
+        key = access.check_key(keys, request.headers.get("Authorization"))
+        if request.endpoint in READERS:
+            access.check_site(request.headers, request.host)
+            rate.take(key or access.client(request.remote_addr))
+            g.entered = gate.enter()
+            stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
+            g.body = body.Body(stream, request.content_length, app.config["UPLOAD_SECONDS"], connection)
+            request.environ["wsgi.input"] = g.body
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        if g.get("body") is not None:
+            g.body.close()
+        if g.get("entered") is not None:
+            gate.leave(g.entered)
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -93,18 +124,19 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
             response.headers["X-Request-ID"] = g.request_id
+            seconds = time.perf_counter() - g.started
             # the endpoint, not the path: what a stranger types there may name a patient
-            milliseconds = (time.perf_counter() - g.started) * 1000
-            log.info(
-                "%s %s %d %.0f ms model %s %s request %s",
-                request.endpoint or "none",
-                g.outcome or ("ok" if response.status_code < 400 else "refused"),
-                response.status_code,
-                milliseconds,
-                predictor.card.name,
-                predictor.card.version,
-                g.request_id,
-            )
+            facts = {
+                "endpoint": request.endpoint or "none",
+                "outcome": g.outcome or ("ok" if response.status_code < 400 else "refused"),
+                "status": response.status_code,
+                "milliseconds": round(seconds * 1000),
+                "model": predictor.card.name,
+                "version": predictor.card.version,
+                "request_id": g.request_id,
+            }
+            log.info("%s %s %d %d ms model %s %s request %s", *facts.values(), extra={"facts": facts})
+            metrics.answered(facts["endpoint"], response.status_code, seconds)
         return response
 
     @app.get("/")
@@ -136,14 +168,15 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         with_map, force = asked_for("heatmap"), asked_for("force")
         files = uploads()
         if len(files) == 1:
-            answer = answer_json(predictor.predict(files[0][1], operating_point, force), with_map)
+            answer = read(files[0][1], operating_point, force, with_map)
             g.outcome = answer["label"]
             return jsonify(answer | {"request_id": g.request_id})
         answers = []
         for _, data in files:
             try:
-                answers.append(answer_json(predictor.predict(data, operating_point, force), with_map))
+                answers.append(read(data, operating_point, force, with_map))
             except PneumoError as error:
+                metrics.refused(error.error)
                 answers.append(problem(error))
         g.outcome = outcome(len(answers), [a for a in answers if "error" in a])
         return jsonify({"predictions": answers, "request_id": g.request_id})
@@ -156,6 +189,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     def ready() -> Response:
         return jsonify({"ready": True, "model": predictor.card.model})
 
+    @app.get("/metrics", endpoint="metrics")
+    def measured() -> Response:
+        text, content_type = metrics.text()
+        return Response(text, content_type=content_type)
+
     @app.get("/openapi.json")
     def openapi() -> Response:
         with app.open_resource("static/openapi.json") as stream:
@@ -164,16 +202,16 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         return jsonify(document)
 
     @app.errorhandler(PneumoError)
-    def refuse(error: PneumoError) -> tuple[Response | str, int]:
-        return as_problem(problem(error))
+    def refuse(error: PneumoError) -> tuple[Response | str, int, dict[str, str]]:
+        return as_problem(problem(error), error.headers)
 
     @app.errorhandler(413)
-    def too_large(_: HTTPException) -> tuple[Response | str, int]:
+    def too_large(_: HTTPException) -> tuple[Response | str, int, dict[str, str]]:
         limit = app.config["MAX_CONTENT_LENGTH"] // 2**20
         return as_problem(problem(TooLargeError(f"Expected at most {limit} MB in one request, received more.")))
 
     @app.errorhandler(HTTPException)
-    def other(error: HTTPException) -> tuple[Response | str, int] | Response:
+    def other(error: HTTPException) -> tuple[Response | str, int, dict[str, str]] | Response:
         if error.code is None or error.code < 400:
             return error.get_response()
         name = error.name.lower().replace(" ", "_")
@@ -194,35 +232,47 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             version=__version__,
         )
 
-    def as_problem(body: dict) -> tuple[Response | str, int]:
+    def as_problem(body: dict, headers: dict[str, str] | None = None) -> tuple[Response | str, int, dict[str, str]]:
         """RFC 9457 for programs, the page with the same words for people."""
         body = {"type": "about:blank", **body, "request_id": g.request_id}
         g.outcome = g.outcome or body["error"]
+        metrics.refused(body["error"])
         wants_page = request.accept_mimetypes.best_match(["application/problem+json", "application/json", "text/html"])
         if wants_page == "text/html":
             if request.headers.get("X-Fragment"):
-                return render_template("_problem.html", problem=body), body["status"]
-            return render_page(problem=body), body["status"]
+                return render_template("_problem.html", problem=body), body["status"], headers or {}
+            return render_page(problem=body), body["status"], headers or {}
         response = jsonify(body)
         response.content_type = "application/problem+json"
-        return response, body["status"]
+        return response, body["status"], headers or {}
+
+    def read(data: bytes, operating_point: str, force: bool, with_map: bool) -> dict:
+        """One entry of what `/predict` answers."""
+        with gate.reading():
+            prediction = predictor.predict(data, operating_point, force)
+            metrics.read(prediction.label)
+            answer = prediction.to_json()
+            return answer | {"heatmap": heatmap.data_uri(prediction.overlay())} if with_map else answer
 
     def read_for_page(name: str, data: bytes, operating_point: str, force: bool) -> dict:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
         result = {"name": name, "bytes": len(data), "read_at": datetime.now(UTC), "problem": None}
-        try:
-            prediction = predictor.predict(data, operating_point, force)
-        except PneumoError as error:
-            return result | {"problem": problem(error)}
-        preview = Image.fromarray(prediction.film.pixels)
-        preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        return result | {
-            "answer": answer_json(prediction, with_map=False) | {"request_id": g.request_id},
-            "film": heatmap.data_uri(preview, "JPEG", quality=85),
-            "overlay": heatmap.data_uri(prediction.overlay()),
-            "raised": bool(prediction.strengths.max() > 0),
-            "milliseconds": round((time.perf_counter() - g.started) * 1000),
-        }
+        with gate.reading():
+            try:
+                prediction = predictor.predict(data, operating_point, force)
+            except PneumoError as error:
+                metrics.refused(error.error)
+                return result | {"problem": problem(error)}
+            metrics.read(prediction.label)
+            preview = Image.fromarray(prediction.film.pixels)
+            preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+            return result | {
+                "answer": prediction.to_json() | {"request_id": g.request_id},
+                "film": heatmap.data_uri(preview, "JPEG", quality=85),
+                "overlay": heatmap.data_uri(prediction.overlay()),
+                "raised": bool(prediction.strengths.max() > 0),
+                "milliseconds": round((time.perf_counter() - g.started) * 1000),
+            }
 
     return app
 
@@ -240,6 +290,8 @@ def uploads() -> list[tuple[str, bytes]]:
             raise NoFileError("Expected a picture in the multipart field `file`, received none.")
         return files
     data = request.get_data(cache=False)
+    if request.content_length is None:  # chunked: what is over the limit is only told when more is asked for
+        request.stream.read(1)
     if not data:
         raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
     if not request.mimetype.startswith(RAW_TYPES):
@@ -251,12 +303,6 @@ def uploads() -> list[tuple[str, bytes]]:
 def asked_for(name: str) -> bool:
     """Whether the query has NAME=1."""
     return request.args.get(name, "0").lower() in ("1", "true", "yes")
-
-
-def answer_json(prediction: Prediction, with_map: bool) -> dict:
-    """One entry of what `/predict` answers."""
-    answer = prediction.to_json()
-    return answer | {"heatmap": heatmap.data_uri(prediction.overlay())} if with_map else answer
 
 
 def problem(error: PneumoError) -> dict:

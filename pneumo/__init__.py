@@ -3,8 +3,9 @@
 `images` turns bytes into pixels (DICOM by `dicom`) and `predictor` pixels into an opinion, by the model of `card`;
 `heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training` and `export`
 make that model, `evaluation` and `report` say how good it is, `operating` chooses the thresholds that `card`, or a
-site's `profile`, names; `subgroups` and `faithfulness` look for where it fails. `cli` is all of it on the command
-line. HTTP lives in `app.py`, outside. Importing this package imports nothing heavy.
+site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for where the model
+fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of `admission`, `access`,
+`body`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
 """
 
 __version__ = "1.1.0"

@@ -8,6 +8,10 @@ class PneumoError(Exception):
     error = "internal"
     title = "Something went wrong"
 
+    def __init__(self, message: str = "", retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+
 
 class NoFileError(PneumoError):
     """The request carries no film."""
@@ -23,6 +27,22 @@ class TooLargeError(PneumoError):
     status = 413
     error = "too_large"
     title = "The file is too large"
+
+
+class IncompleteError(PneumoError):
+    """A request that ended before its body did."""
+
+    status = 400
+    error = "incomplete"
+    title = "The request did not arrive whole"
+
+
+class SlowError(PneumoError):
+    """A request whose body takes longer than it may."""
+
+    status = 408
+    error = "too_slow"
+    title = "The upload took too long"
 
 
 class FormatError(PneumoError):
@@ -63,6 +83,49 @@ class NotChestFilmError(PneumoError):
     status = 422
     error = "not_a_chest_film"
     title = "This does not look like a chest film"
+
+
+class BusyError(PneumoError):
+    """As many films as a worker takes on are there already; the next may come in `retry_after` seconds."""
+
+    status = 503
+    error = "busy"
+    title = "The server is busy"
+
+
+class RateError(PneumoError):
+    """A client asks more often than it may; the next request may come in `retry_after` seconds."""
+
+    status = 429
+    error = "too_many_requests"
+    title = "Too many requests"
+
+
+class KeyRequiredError(PneumoError):
+    """A request without one of the server's keys."""
+
+    status = 401
+    error = "unauthorized"
+    title = "A key is needed"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.headers = {"WWW-Authenticate": 'Bearer realm="pneumo", Basic realm="pneumo", charset="UTF-8"'}
+
+
+class CrossSiteError(PneumoError):
+    """A request that a page of another site had a browser send."""
+
+    status = 403
+    error = "cross_site"
+    title = "Another site sent this"
+
+
+class SettingError(PneumoError):
+    """A setting of the server that means nothing; nothing is served."""
+
+    error = "setting"
+    title = "A setting cannot be used"
 
 
 class ModelError(PneumoError):

@@ -82,7 +82,8 @@ def decode(data: bytes) -> Film:
         image.load()
         swapped = image.getexif().get(0x0112) in _SWAPS_SIDES
         white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # a turned copy has lost its TIFF tags
-        pixels, notes = _grey(ImageOps.exif_transpose(image), white_is_zero)
+        ImageOps.exif_transpose(image, in_place=True)  # else a copy, even of what is upright
+        pixels, notes = _grey(image, white_is_zero)
     except (*_DAMAGE, EOFError, IndexError, TypeError, Image.DecompressionBombError) as error:
         raise UnreadableError(f"The picture is damaged or cut short: {error}.") from None
     if swapped:
@@ -121,7 +122,8 @@ def _grey(image: Image.Image, white_is_zero: bool) -> tuple[np.ndarray, tuple[st
     if image.mode == "F":
         raise UnreadableError("Expected grey values of 8 or 16 bits, received floating point.")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        if image.mode != "RGBA":  # it would be copied
+            image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")

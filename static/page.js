@@ -4,7 +4,7 @@
 "use strict";
 
 const AT_ONCE = 2; // more would only wait at the server, and hold back the first answer
-const PATIENCE = 120; // seconds
+const PATIENCE = 120; // seconds; how much the server takes on (pneumo/admission.py) is counted from it
 const root = document.documentElement;
 const find = (selector, from = document) => from.querySelector(selector);
 const findAll = (selector, from = document) => [...from.querySelectorAll(selector)];
@@ -26,7 +26,7 @@ function add(films) {
     const job = { ...film, row, alone: films.length === 1, state: "waiting" };
     find(".name", row).textContent = job.name;
     find(".retry", row).ariaLabel = `Retry ${job.name}`;
-    find(".retry", row).onclick = () => { row.focus(); enqueue(job); };
+    find(".retry", row).onclick = () => { row.focus(); job.since = null; enqueue(job); };
     show(find("img", row), film);
     find("#rows").append(row);
     jobs.push(job);
@@ -47,7 +47,7 @@ function enqueue(job) {
 }
 
 function next() {
-  while (jobs.filter((job) => job.state === "sending" || job.state === "reading").length < AT_ONCE) {
+  while (jobs.filter(({ state }) => ["sending", "reading", "busy"].includes(state)).length < AT_ONCE) {
     const job = jobs.find(({ state }) => state === "waiting");
     if (!job) break;
     send(job);
@@ -85,7 +85,19 @@ function send(job) {
   request.send(form);
 }
 
+// A server that is full says when to come again, and the page does, for as long as it would wait for an answer. Nothing
+// else is sent meanwhile in this film's place.
+function comeAgain(job, request) {
+  const seconds = Number(request.getResponseHeader("Retry-After"));
+  job.since ??= Date.now();
+  if (!seconds || Date.now() + seconds * 1000 > job.since + PATIENCE * 1000) return false;
+  mark(job, "busy", `the server is busy; trying again in ${seconds} s`);
+  setTimeout(() => send(job), seconds * 1000 * (1 + Math.random() / 4)); // not all pages in the same instant
+  return true;
+}
+
 function settle(job, request) {
+  if ([429, 503].includes(request.status) && comeAgain(job, request)) return;
   const parts = document.createElement("template");
   parts.innerHTML = request.responseText;
   const article = find(".answer", parts.content), reason = find(".problem .reason", parts.content);

@@ -326,6 +326,32 @@ def test_a_strange_answer_is_an_error(open_page):
     expect(page.locator(".row.failed")).to_contain_text("Expected an answer, received something else (status 502).")
 
 
+def test_a_busy_server_is_asked_again_and_then_reads_the_film(open_page):
+    page = open_page(expected=("status of 503",))
+    refusals = [{"status": 503, "body": "<p>busy</p>", "headers": {"Retry-After": "1"}}]
+
+    def handle(route):
+        if route.request.method == "POST" and refusals:
+            route.fulfill(**refusals.pop())
+        else:
+            route.continue_()
+
+    page.route("**/", handle)
+    choose(page, film(SAMPLES[0]))
+    expect(page.locator(".row.busy .state")).to_have_text("the server is busy; trying again in 1 s")
+    expect(page.locator(".answer")).to_have_count(1)
+    expect(page.locator(".row")).to_have_count(0)
+
+
+def test_a_server_that_stays_busy_is_named_after_a_while(open_page):
+    page = open_page(expected=("status of 503",))
+    body = '<div class="problem" data-error="busy"><p class="reason">The server is busy.</p></div>'
+    page.route("**/", lambda route: route.fulfill(status=503, body=body, headers={"Retry-After": "121"}))
+    choose(page, film(SAMPLES[0]))
+    expect(page.locator(".row.failed .state")).to_have_text("The server is busy.")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
 def test_films_go_two_at_a_time_each_with_its_row(open_page):
     page = open_page()
     release = hold(page)

@@ -1,0 +1,87 @@
+"""How much a worker takes on: whoever comes beyond that is refused before the body is read. Knows no HTTP.
+
+Without a bound everybody waits for everybody, and a browser gives up on a film whose turn would have come.
+"""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pneumo.errors import BusyError
+
+# One film is in the network, whose interpreter takes one at a time, while the next ones are decoded. More at once
+# would finish nothing earlier and hold more decoded films in memory.
+AT_ONCE = 3
+PATIENCE = 120  # seconds a browser waits for an answer: PATIENCE in static/page.js
+SLOWEST = 20  # seconds that the slowest film there is may take: dicom.SECONDS
+# Whoever is let in is answered in time, even if everybody before sent the slowest film.
+WAITING = AT_ONCE * PATIENCE // SLOWEST
+LONGEST_RETRY = 30
+
+
+def limit() -> int:
+    """How many requests with films a worker holds, from PNEUMO_WAITING."""
+    return max(1, int(os.environ.get("PNEUMO_WAITING") or WAITING))
+
+
+class Admission:
+    """The requests with films that are inside, at most `limit`, of whose films `at_once` are read at a time.
+
+    `watch(waiting, reading)` hears of every change; `clock` tells seconds.
+    """
+
+    def __init__(
+        self,
+        limit: int = WAITING,
+        at_once: int = AT_ONCE,
+        watch: Callable[[int, int], None] = lambda waiting, reading: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit = limit
+        self._watch, self._clock = watch, clock
+        self._inside = self._reading = 0
+        self._stay = 0.0  # seconds a request lately stayed inside, the last ones counting most
+        self._lock, self._turn = threading.Lock(), threading.Semaphore(at_once)
+
+    def enter(self) -> float:
+        """Take one request in; what is returned is for `leave`.
+
+        Raises:
+            BusyError: as many as may be are inside. When to come again is how long a request lately stayed: by then,
+                whoever is inside now has left.
+        """
+        with self._lock:
+            if self._inside >= self.limit:
+                seconds = min(LONGEST_RETRY, max(1, math.ceil(self._stay)))
+                raise BusyError(
+                    f"Expected at most {self.limit} requests at a time, received one more: try again in {seconds} s.",
+                    seconds,
+                )
+            self._change(inside=1)
+            return self._clock()
+
+    def leave(self, entered: float) -> None:
+        """Let a request go that entered at `entered`."""
+        with self._lock:
+            self._change(inside=-1)
+            self._stay += (self._clock() - entered - self._stay) / 8
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Wait for the turn of one film; it is read inside the `with`."""
+        with self._turn:
+            with self._lock:
+                self._change(reading=1)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._change(reading=-1)
+
+    def _change(self, inside: int = 0, reading: int = 0) -> None:
+        self._inside += inside
+        self._reading += reading
+        self._watch(self._inside - self._reading, self._reading)

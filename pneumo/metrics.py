@@ -1,0 +1,69 @@
+"""What Prometheus is told. No label holds anything that a stranger sent: all come from sets that the code knows.
+
+Under several gunicorn workers their numbers meet in files in PROMETHEUS_MULTIPROC_DIR, which gunicorn.conf.py makes
+before anything here is imported: the library looks for that variable once.
+"""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.multiprocess import MultiProcessCollector
+
+# A film takes 0.05 s where nobody waits, a DICOM file 0.3 s, and browsers give up after 120 s.
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60, 120)
+
+disable_created_metrics()
+
+
+class Metrics:
+    """The counts of one process since its start, and the model it serves."""
+
+    def __init__(self, model: str, version: str) -> None:
+        self._registry = CollectorRegistry()
+        add = {"registry": self._registry}
+        self._requests = Counter(
+            "pneumo_requests", "Requests answered, refused (4xx, or busy) or failed", ["endpoint", "outcome"], **add
+        )
+        self._seconds = Histogram(
+            "pneumo_request_seconds", "From the request's headers to its answer", ["endpoint"], buckets=SECONDS, **add
+        )
+        self._refusals = Counter("pneumo_refusals", "Requests and films refused, by reason", ["error"], **add)
+        self._films = Counter("pneumo_films", "Films read, by label", ["label"], **add)
+        # livesum, livemax: a worker that has ended waits for nothing and serves no model
+        self._inside = Gauge(
+            "pneumo_films_inside", "Films waiting or being read", ["state"], multiprocess_mode="livesum", **add
+        )
+        self._model = Gauge(
+            "pneumo_model_info", "The model served: always 1", ["name", "version"], multiprocess_mode="livemax", **add
+        )
+        self._model.labels(model, version).set(1)
+        self.inside(0, 0)
+
+    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count one request by the name of its route, and how long it took."""
+        busy_or_bad = 400 <= status < 500 or status == 503
+        outcome = "answered" if status < 400 else "refused" if busy_or_bad else "failed"
+        self._requests.labels(endpoint, outcome).inc()
+        self._seconds.labels(endpoint).observe(seconds)
+
+    def refused(self, error: str) -> None:
+        """Count one request or film by the word of its problem."""
+        self._refusals.labels(error).inc()
+
+    def read(self, label: str) -> None:
+        """Count one film by its label."""
+        self._films.labels(label).inc()
+
+    def inside(self, waiting: int, reading: int) -> None:
+        """Say how many films wait and how many are read now."""
+        self._inside.labels("waiting").set(waiting)
+        self._inside.labels("reading").set(reading)
+
+    def text(self) -> tuple[bytes, str]:
+        """Everything in Prometheus' text format, of all workers where there are several, and its content type."""
+        registry = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry), CONTENT_TYPE
