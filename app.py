@@ -90,7 +90,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card()), threads=app.config["THREADS"])
     app.jinja_env.globals["card"] = predictor.card
     metrics = Metrics(predictor.card.name, predictor.card.version)
-    gate = admission.Admission(app.config["WAITING"], watch=metrics.inside)
+    places = admission.Admission(app.config["WAITING"], watch=metrics.inside)
     keys, rate = access.read_keys(app.config["KEYS"]), access.Rate(app.config["RATE"])
     samples = sorted(Path(app.static_folder, "samples").glob("*.jpeg"))
 
@@ -106,7 +106,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         if request.endpoint in READERS:
             access.check_site(request.headers, request.host)
             rate.take(key or access.client(request.remote_addr))
-            g.entered = gate.enter()
+            g.entered = places.enter()
             stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
             g.body = body.Body(stream, request.content_length, app.config["UPLOAD_SECONDS"], connection)
             request.environ["wsgi.input"] = g.body
@@ -116,7 +116,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         if g.get("body") is not None:
             g.body.close()
         if g.get("entered") is not None:
-            gate.leave(g.entered)
+            places.leave(g.entered)
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -248,7 +248,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     def read(data: bytes, operating_point: str, force: bool, with_map: bool) -> dict:
         """One entry of what `/predict` answers."""
-        with gate.reading():
+        with places.reading():
             prediction = predictor.predict(data, operating_point, force)
             metrics.read(prediction.label)
             answer = prediction.to_json()
@@ -257,7 +257,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     def read_for_page(name: str, data: bytes, operating_point: str, force: bool) -> dict:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
         result = {"name": name, "bytes": len(data), "read_at": datetime.now(UTC), "problem": None}
-        with gate.reading():
+        with places.reading():
             try:
                 prediction = predictor.predict(data, operating_point, force)
             except PneumoError as error:

@@ -1,5 +1,6 @@
 """Films -> batches for Keras, and what lets a killed fit go on: shared by pretraining and training."""
 
+import csv
 import json
 import sys
 from dataclasses import asdict
@@ -91,17 +92,39 @@ def fit(
     epochs: int,
     folder: Path,
     name: str,
+    best: bool = False,
     **options: object,
 ) -> None:
     """`model.fit`, on batches or on arrays, that writes `history-NAME.csv` and goes on where a killed run stopped.
 
-    The model must be fresh: a resumed fit leaves its epoch behind in it.
+    The model must be fresh: a resumed fit leaves its epoch behind in it. With `best` it ends with the weights of the
+    epoch that had the lowest validation loss.
     """
+    history = folder / f"history-{name}.csv"
     callbacks = [
         keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True),
         *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
-        keras.callbacks.CSVLogger(folder / f"history-{name}.csv", append=True),
     ]
+    if best:
+        done = read_columns(history).get("val_loss", []) if history.exists() else []
+        callbacks.append(
+            keras.callbacks.ModelCheckpoint(
+                folder / f"best-{name}.weights.h5",
+                save_best_only=True,
+                save_weights_only=True,
+                initial_value_threshold=min(done, default=None),  # of the epochs before the run was killed
+            )
+        )
+    callbacks.append(keras.callbacks.CSVLogger(history, append=True))
     verbose = 1 if sys.stdout.isatty() else 2  # a progress bar for people, a line an epoch for log files
     arguments = (train,) if isinstance(train, Batches) else train
     model.fit(*arguments, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)
+    if best:
+        model.load_weights(folder / f"best-{name}.weights.h5")
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Columns of a history that `fit` wrote: name -> (epochs,) float64."""
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]} if rows else {}

@@ -49,7 +49,7 @@ def pretrain(data: Path, run: Path, start: Path | None, seed: int) -> None:
     help="chest-xray (of `pneumo pretrain` if it ran here, else the shipped one), imagenet (a download), or an .npz.",
 )
 @click.option("--epochs", default=5, show_default=True, help="With the base frozen.")
-@click.option("--tune-epochs", default=1, show_default=True, help="With the last block unfrozen; 0 for none.")
+@click.option("--tune-epochs", default=3, show_default=True, help="With the last block unfrozen; 0 for none.")
 @click.option(
     "--others",
     type=FOLDER,

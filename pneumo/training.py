@@ -5,7 +5,6 @@ calibration, threshold, scale of the heat map) on validation, of the *served* mo
 answers; then look at the internal test, once.
 """
 
-import csv
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from pneumo import networks
-from pneumo.batches import Batches, claim, fit
+from pneumo.batches import Batches, claim, fit, read_columns
 from pneumo.dataset import Example, load
 
 
@@ -29,11 +28,11 @@ class TrainConfig:
     size: int = 224
     units: int = 128
     dropout: float = 0.3
-    views: int = 1
+    views: int = 2
     epochs: int = 5
-    rate: float = 1e-3
+    rate: float = 3e-4
     acquisition: float = 0.5
-    tune_epochs: int = 1
+    tune_epochs: int = 3
     tune_rate: float = 2e-5
     batch: int = 32
     seed: int = 0
@@ -52,7 +51,8 @@ class Trained:
 def train(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
     """Train the top on the frozen base, then the last block at a low rate, kept only if validation loss falls.
 
-    The loss weighs both classes the same, in training and in that choice.
+    Of each phase the epoch with the lowest validation loss is kept. The loss weighs both classes the same, in training
+    and in the choice between the phases.
 
     Continues what is already in `folder`; histories lie there as `history-top.csv` and `history-tune.csv`.
     """
@@ -77,7 +77,7 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
         model = networks.add_head(networks.features_input(base), config.units, config.dropout)
         _compile(model, config.rate)
         options = {"batch_size": config.batch, "class_weight": class_weight}
-        fit(model, (features, answers), _features(base, watched), config.epochs, folder, "top", **options)
+        fit(model, (features, answers), _features(base, watched), config.epochs, folder, "top", best=True, **options)
         networks.save_layers(networks.take_layers(model, networks.TOP_NAMES), done, "float16")
 
     def tune(start: Path, done: Path) -> None:
@@ -86,7 +86,8 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
         for layer in model.layers:
             layer.trainable = layer.name in both
         _compile(model, config.tune_rate)
-        fit(model, batches(config.seed), watched, config.tune_epochs, folder, "tune", class_weight=class_weight)
+        options = {"class_weight": class_weight}
+        fit(model, batches(config.seed), watched, config.tune_epochs, folder, "tune", best=True, **options)
         networks.save_layers(networks.take_layers(model, both), done, "float16")
 
     both = (*networks.LAST_BLOCK, *networks.TOP_NAMES)
@@ -113,9 +114,7 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
 
 def read_history(folder: Path, name: str) -> dict[str, np.ndarray]:
     """Columns of `history-NAME.csv` in `folder`, a value an epoch."""
-    with (folder / f"history-{name}.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+    return read_columns(folder / f"history-{name}.csv")
 
 
 def _targets(examples: list[Example]) -> np.ndarray:

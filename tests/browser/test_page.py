@@ -21,7 +21,7 @@ TEXT = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear doctor"
 PHONE = {"viewport": {"width": 360, "height": 740}}
 REFUSED = ("status of 415",)
 # all that is pressed, apart from links inside a sentence
-TARGETS = "button, summary, input, select, .back, .top h1 a, tbody th a"
+TARGETS = "button, summary, input:not([type=checkbox]), label:has([type=checkbox]), select, .back, .top h1 a, tbody th a"
 
 
 def film(path, name=None):
@@ -132,8 +132,8 @@ def test_no_text_of_the_bar_covers_another(open_page, predictor, points, width):
     card = dataclasses.replace(predictor.card, thresholds=thresholds)
 
     class Moved:
-        def predict(self, data, operating_point):
-            seen = predictor.predict(data)
+        def predict(self, data, operating_point, force):
+            seen = predictor.predict(data, operating_point, force)
             return dataclasses.replace(seen, threshold=thresholds[operating_point], triage="uncertain")
 
     Moved.card = card
@@ -217,7 +217,7 @@ def test_the_operating_point_is_a_choice(open_page, predictor, javascript):
 def test_many_films_sorted_filtered_and_as_csv(open_page, site):
     page = open_page(expected=REFUSED)
     warned = io.BytesIO()
-    Image.fromarray(np.full((100, 90), 90, np.uint8)).save(warned, "PNG")
+    Image.open(SAMPLES[1]).convert("L").resize((120, 100)).save(warned, "PNG")
     small = {"name": "small, grey.png", "mimeType": "image/png", "buffer": warned.getvalue()}
     formula = "=1+1.jpeg"
     choose(page, *map(film, SAMPLES), film(SAMPLES[0], formula), small, TEXT)
