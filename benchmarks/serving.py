@@ -17,9 +17,10 @@ import sys
 import time
 from pathlib import Path
 
+from ai_edge_litert.interpreter import Interpreter
+
 from pneumo.card import read_card
 from pneumo.images import decode, to_input
-from pneumo.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT, THREADS, ROUNDS, WARM_UP = 5099, 2, 60, 5
@@ -64,7 +65,8 @@ def resident_megabytes(server: subprocess.Popen) -> float:
 def main() -> None:
     films = [path.read_bytes() for path in sorted((ROOT / "static" / "samples").glob("*.jpeg"))]
     card = read_card()
-    bare = Predictor(card, threads=THREADS)
+    bare = Interpreter(str(card.file("served")), num_threads=THREADS)
+    bare.allocate_tensors()
     batches = [to_input(decode(film).pixels, card.size) for film in films]
     server, ready = start_server()
     times: dict[str, list[float]] = {"bare invocation": [], "served": [], "served with heat map": []}
@@ -72,9 +74,9 @@ def main() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", PORT)
         for number in range(ROUNDS + WARM_UP):
             film, batch = films[number % len(films)], batches[number % len(films)]
-            bare._interpreter.set_tensor(bare._input["index"], batch)
+            bare.set_tensor(bare.get_input_details()[0]["index"], batch)
             steps = {
-                "bare invocation": bare._interpreter.invoke,
+                "bare invocation": bare.invoke,
                 "served": lambda film=film: request(connection, "/predict", film),
                 "served with heat map": lambda film=film: request(connection, "/predict?heatmap=1", film),
             }
