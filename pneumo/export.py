@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import re
 import tempfile
 from pathlib import Path
@@ -28,7 +29,8 @@ def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
     size = model.input.shape[1]
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "float.tflite")
-        with contextlib.redirect_stdout(io.StringIO()):  # where temporary files lie
+        logging.getLogger("tensorflow").setLevel(logging.WARNING)  # it would say where temporary files lie
+        with contextlib.redirect_stdout(io.StringIO()):  # and so would this
             served_model(model).export(plain, format="litert", verbose=False)
         interpreter = Interpreter(str(plain))
         ((signature, ends),) = interpreter.get_signature_list().items()
