@@ -32,8 +32,9 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	$(uv) -c requirements.txt -o requirements-serve.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
-train: setup ## train the served model again: first the base network, then the whole
-	.venv/bin/pneumo pretrain
+train: setup ## train the served model again as it was trained: the base network in two runs, then the whole
+	.venv/bin/pneumo pretrain --run runs/scratch
+	.venv/bin/pneumo pretrain --start runs/scratch/base.npz
 	.venv/bin/pneumo train
 
 notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs

@@ -103,6 +103,20 @@ def describe_file(path: Path) -> dict:
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
+def read_json(path: Path, what: str) -> dict:
+    """Read the `what` at `path`: a model card or a site profile.
+
+    Raises:
+        ModelError: there is none, or it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"Expected a {what} at {path}, found none.") from None
+    except (ValueError, OSError) as error:
+        raise ModelError(f"The {what} {path} cannot be read: {error}.") from None
+
+
 def read_points(contents: dict) -> tuple[dict[str, float], str]:
     """Thresholds and default of the operating points of a card or a profile.
 
@@ -126,12 +140,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
         ModelError: no card, a card without what the code reads, or a file that is missing or has another hash.
     """
     path = path or card_path()
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"Expected a model card at {path}, found none.") from None
-    except (ValueError, OSError) as error:
-        raise ModelError(f"The model card {path} cannot be read: {error}.") from None
+    contents = read_json(path, "model card")
     try:
         thresholds, default = read_points(contents)
         card = Card(

@@ -109,19 +109,19 @@ def teach(
 
     examples = [(KINDS.index(kind), seen(group), weight) for kind, group, weight in taught if len(group)]
     known = seen(films["validation"])
-    away = seen(elsewhere[::2])
+    away = [examples[-1][1]] if len(elsewhere) else []  # the last that taught
     gate = _fit(
         np.concatenate([x for _, x, _ in examples]),
         np.concatenate([np.full(len(x), number) for number, x, _ in examples]),
         np.concatenate([np.full(len(x), weight) for _, x, weight in examples]),
         known,
-        np.concatenate([known, away]) if len(away) else known,
+        np.concatenate([known, *away]),
         seed,
     )
     np.savez(path, **{name: getattr(gate, name) for name in ARRAYS})
 
-    def refusals(group: Iterable[np.ndarray]) -> dict:
-        verdicts = [gate.judge(x) for x in seen(group)]
+    def refusals(x: np.ndarray) -> dict:
+        verdicts = [gate.judge(one) for one in x]
         refused = [verdict for verdict in verdicts if verdict.refused]
         return {
             "n": len(verdicts),
@@ -131,8 +131,7 @@ def teach(
         }
 
     fresh, test = np.random.default_rng(seed + 1), films["internal_test"]
-    measured = {
-        "validation": films["validation"],
+    unknown = {
         "internal_test": test,
         "frontal films elsewhere": elsewhere[1::2],
         "other pictures": others[1::2],
@@ -145,7 +144,8 @@ def teach(
         f"distance counts films elsewhere that taught too, and has a margin of {MARGIN}",
         "taught": {kind: sum(len(group) for name, group, _ in taught if name == kind) for kind in KINDS},
         "of folders": {"frontal films elsewhere": len(elsewhere[::2]), "other pictures": len(others[::2])},
-        "measured": {name: refusals(group) for name, group in measured.items() if len(group)},
+        "measured": {"validation": refusals(known)}
+        | {name: refusals(seen(group)) for name, group in unknown.items() if len(group)},
     }
 
 
@@ -161,11 +161,10 @@ def _fit(x: np.ndarray, kind: np.ndarray, weight: np.ndarray, known: np.ndarray,
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     frontal = x[kind == 0]
     # a feature that hardly differs between films must not decide alone
-    scale = 1 / np.maximum(StandardScaler().fit(frontal).scale_, 0.01)
+    scale = 1 / np.maximum(frontal.std(axis=0), 0.01)
     centre = frontal.mean(axis=0)
     mix = PCA(min(COMPONENTS, *x.shape), random_state=seed).fit((x - centre) * scale)
     project = mix.components_.T * scale[:, None]  # (d, k)

@@ -53,7 +53,7 @@ def decode(data: bytes) -> Film:
         UnreadableError: truncated, damaged, animated, smaller than MIN_SIDE, or of a pixel type without meaning here.
     """
     if _DICOM.match(data):
-        from pneumo import dicom  # its decoders are loaded for the first who needs them
+        from pneumo import dicom  # here, because it needs Film from above
 
         return dicom.decode(data)
     try:

@@ -49,7 +49,7 @@ def model_card() -> str:
         "Shortcuts": _audit(audit),
         "Known failures": _failures(test, audit, sizes),
         "Limits": [f"- {limit}" for limit in contents["limits"]],
-        "Sources and licences": _sources(contents["data"]),
+        "Sources and licences": _sources(contents["data"], contents["gate"]["of folders"]),
     }
     title, *others = sections
     lines = [f"# {title}", "", *sections[title]]
@@ -242,13 +242,16 @@ def _failures(test: Measured, audit: Measured, sizes: Measured) -> list[str]:
     ]
 
 
-def _sources(data: Measured) -> list[str]:
+def _sources(data: Measured, taught: Measured) -> list[str]:
+    gated = {
+        "frontal films elsewhere": "- Frontal films of other hospitals, for the gate: ChestX-ray8, NIH Clinical Center "
+        "(Wang et al., CVPR 2017). None of them is shipped.",
+        "other pictures": "- Photographs, for the gate: none of them is shipped.",
+    }
     return [
         f"- Films, also those shown here: {data['authors']}, doi {data['doi']}, {data['licence']}. The weights were "
         "made from them.",
-        "- Frontal films of other hospitals, for the gate: ChestX-ray8, NIH Clinical Center (Wang et al., CVPR 2017). "
-        "None of them is shipped.",
-        "- Photographs, for the gate: none of them is shipped.",
+        *(words for name, words in gated.items() if taught[name]),
         "- VGG-16: Simonyan and Zisserman, arXiv 1409.1556. Code and weights: MIT.",
         f"- The reports: {', '.join(f'[{folder}]({folder}/report.md)' for folder in (REPORT, AUDIT))}.",
     ]

@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pneumo.card import Card, read_points
+from pneumo.card import Card, read_json, read_points
 from pneumo.errors import ModelError
 
 
@@ -33,12 +33,7 @@ def with_profile(card: Card, path: Path) -> Card:
     Raises:
         ModelError: no profile, one without what the code reads, or one of another model.
     """
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"Expected a site profile at {path}, found none.") from None
-    except (ValueError, OSError) as error:
-        raise ModelError(f"The site profile {path} cannot be read: {error}.") from None
+    contents = read_json(path, "site profile")
     try:
         name, model = str(contents["name"]), contents["model"]["sha256"]
         thresholds, default = read_points(contents)
