@@ -10,7 +10,8 @@ pip := $(python) -m pip --disable-pip-version-check -q
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint requirements train notebook benchmark container test-container clean
+.PHONY: help run setup test lint requirements train notebook benchmark reliability dependencies container
+.PHONY: test-container clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +33,7 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	$(uv) -c requirements.txt -o requirements-serve.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
-train: setup ## train the served model again as it was trained: the base network in two runs, then the whole
+train: setup ## train a model by the recipe of the served one: the base network in two runs, then the whole
 	.venv/bin/pneumo pretrain --run runs/scratch
 	.venv/bin/pneumo pretrain --start runs/scratch/base.npz
 	.venv/bin/pneumo train
@@ -40,8 +41,16 @@ train: setup ## train the served model again as it was trained: the base network
 notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
 	.venv/bin/pneumo notebook
 
-benchmark: setup ## measure what the README says about speed
-	$(python) benchmarks/serving.py
+benchmark: setup ## measure speed beside the naive server and the bare model, into benchmarks/ and the README
+	$(python) -m benchmarks.serving
+	$(python) benchmarks/batch.py
+	.venv/bin/pneumo document
+
+dependencies: .venv/.all ## write the bill of materials of what serves, and look for known vulnerabilities in it
+	$(python) .ci/dependencies.py
+
+reliability: setup ## try to break the server, and write reports/reliability.md (minutes; ARGS= for less)
+	$(python) -m tests.reliability $(ARGS)
 
 container: ## build the image "pneumo" with docker, or with buildah where no docker answers
 	bash tests/container/container.sh build

@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException
 from pneumo import __version__, access, admission, body, heatmap, logs
 from pneumo.card import read_card
 from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
-from pneumo.images import FORMATS
+from pneumo.images import FORMATS, Film, decode
 from pneumo.metrics import Metrics
 from pneumo.predictor import Predictor
 from pneumo.profile import of_site
@@ -264,7 +264,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
                 metrics.refused(error.error)
                 return result | {"problem": problem(error)}
             metrics.read(prediction.label)
-            preview = Image.fromarray(prediction.film.pixels)
+            preview = Image.fromarray(to_look_at(prediction.film, data))
             preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
             return result | {
                 "answer": prediction.to_json() | {"request_id": g.request_id},
@@ -298,6 +298,12 @@ def uploads() -> list[tuple[str, bytes]]:
         received = request.mimetype or "no type"
         raise FormatError(f"Expected multipart/form-data, an image type or application/dicom, received {received}.")
     return [("", data)]
+
+
+def to_look_at(film: Film, data: bytes) -> np.ndarray:
+    """The film (H, W) uint8 in the detail that a person looks at: the network's may be less."""
+    reduced = film.pixels.size < film.width * film.height
+    return decode(data, PREVIEW_SIDE).pixels if reduced else film.pixels
 
 
 def asked_for(name: str) -> bool:

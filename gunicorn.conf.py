@@ -33,9 +33,13 @@ model_threads = max(1, int(os.environ.setdefault("PNEUMO_THREADS", "2")))
 
 wsgi_app = "app:create_app()"
 bind = f"0.0.0.0:{os.environ.get('PORT') or 5000}"
-workers = int(os.environ.get("WEB_CONCURRENCY") or max(1, cores() // model_threads))
-# Browsers connect directly, with no proxy in front: a sync worker would wait for the slowest of them.
-worker_class = "gthread"
+# One a core: while a worker decodes a film, its model's threads are idle and the others' run (benchmarks/README.md).
+workers = int(os.environ.get("WEB_CONCURRENCY") or cores())
+# Browsers connect directly, with no proxy in front: a sync worker would wait for the slowest of them, and gunicorn's
+# threaded one for heads that never end.
+worker_class = "pneumo.worker.Worker"
+# Each takes a file descriptor, of which a process usually has 1024.
+worker_connections = 512
 # As many threads as requests with films may be inside, and some that are always free to refuse the next one and to
 # answer health checks. Requests that no thread takes wait in gunicorn, where nothing bounds or counts them.
 threads = admission.limit() + 8
@@ -83,6 +87,21 @@ def on_starting(server: object) -> None:
             handler.setFormatter(formatter)
     # Always a new one: a server that takes over from another (USR2) must not count what that one counted.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="pneumo-metrics-", dir=worker_tmp_dir)
+
+
+def when_ready(server: object) -> None:
+    """Have a reload (HUP) look at the model first: workers that do not start would end the server."""
+    reload = server.reload
+
+    def checked() -> None:
+        try:
+            read_card()
+        except ModelError as error:
+            server.log.error("Not reloaded, the old model goes on: %s", error)
+        else:
+            reload()
+
+    server.reload = checked
 
 
 def post_fork(_server: object, _worker: object) -> None:

@@ -5,7 +5,7 @@
 make that model, `evaluation` and `report` say how good it is, `operating` chooses the thresholds that `card`, or a
 site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for where the model
 fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of `admission`, `access`,
-`body`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
+`body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
 """
 
-__version__ = "1.1.0"
+__version__ = "1.2.0"

@@ -7,10 +7,15 @@ that trickles in holds a place among those that are let in (`admission`) for as 
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Protocol
 
 from pneumo.errors import IncompleteError, SlowError
+
+TICK = 0.2  # seconds between two looks at the clock
+# Werkzeug asks for 64 kB at a time, and gunicorn copies what it has read ahead each time: 1 ms for a film of 500 kB.
+AHEAD = 2**20
 
 
 def seconds() -> float:
@@ -25,6 +30,38 @@ class Stream(Protocol):
         """Return at most that many bytes; none at the end."""
 
 
+class Clock:
+    """Hurries every body whose time is over, from one thread: a timer for each would start a thread for each."""
+
+    def __init__(self) -> None:
+        self._running: set[Body] = set()
+        self._lock, self._thread = threading.Lock(), None
+
+    def start(self, body: "Body") -> None:
+        """Watch over `body` until `stop`."""
+        with self._lock:  # the thread starts with the first body: one from before a fork would not be there
+            self._running.add(body)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="clock", daemon=True)
+                self._thread.start()
+
+    def stop(self, body: "Body") -> None:
+        """Let `body` take its time."""
+        with self._lock:
+            self._running.discard(body)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(TICK)
+            with self._lock:  # whoever stops meanwhile waits: the connection's next request must not be hurried
+                for body in self._running:
+                    if time.monotonic() > body.until:
+                        body.hurry()
+
+
+_clock = Clock()
+
+
 class Body:
     """A `wsgi.input` around another: `length` bytes if that is known, in `seconds` from the first that is asked for.
 
@@ -35,8 +72,9 @@ class Body:
         self, stream: Stream, length: int | None, seconds: float, connection: socket.socket | None = None
     ) -> None:
         self._stream, self._missing, self._connection = stream, length, connection
-        self._seconds, self._late = seconds, threading.Event()
-        self._clock: threading.Timer | None = None
+        self._ahead = memoryview(b"")
+        self._seconds, self._late = seconds, False
+        self.until: float | None = None  # time.monotonic()
         self._errors: tuple[type[Exception], ...] = (OSError,)
         if connection is not None:
             from gunicorn.http.errors import ParseException  # loaded already, where there is such a socket
@@ -50,17 +88,24 @@ class Body:
             IncompleteError: the connection ended before the body did, or what comes is no body.
             SlowError: it took too long.
         """
-        if self._clock is None:
-            self._clock = threading.Timer(self._seconds, self._hurry)
-            self._clock.daemon = True
-            self._clock.start()
+        if not self._ahead:
+            ahead = self._missing is not None and 0 <= size < AHEAD
+            self._ahead = memoryview(self._receive(min(AHEAD, self._missing) if ahead else size))
+        end = len(self._ahead) if size < 0 else size
+        data, self._ahead = self._ahead[:end], self._ahead[end:]
+        return bytes(data)
+
+    def _receive(self, size: int) -> bytes:
+        if self.until is None:
+            self.until = time.monotonic() + self._seconds
+            _clock.start(self)
         try:
             data = self._stream.read(size)
         except self._errors:
             data, broken = b"", True  # the reason would quote what was sent
         else:
             broken = False
-        if self._late.is_set():
+        if self._late:
             raise SlowError(f"Expected the whole request within {self._seconds:.0f} s, received a part of it.")
         if self._missing is not None:
             self._missing -= len(data)
@@ -73,12 +118,11 @@ class Body:
 
     def close(self) -> None:
         """Stop the clock."""
-        if self._clock is not None:
-            self._clock.cancel()
+        _clock.stop(self)
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
         """Wake up who waits for bytes; an answer can still be sent."""
-        self._late.set()
+        self._late = True
         if self._connection is not None:
             with suppress(OSError):  # it may have ended already
                 self._connection.shutdown(socket.SHUT_RD)

@@ -3,13 +3,13 @@
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pneumo.cli_data import progress, report_unreadable
+from pneumo import cli_films
+from pneumo.cli_films import FILE, FOLDER, each, model_option, progress, report_unreadable
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
-@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Write all numbers here.")
-@click.option(
-    "--report", type=click.Path(file_okay=False, path_type=Path), help="Write figures and report.md into this folder."
-)
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option("--json", "out", type=FILE, help="Write all numbers here.")
+@click.option("--report", type=FOLDER, help="Write figures and report.md into this folder.")
 @click.option(
     "--part",
     type=click.Choice(["validation", "internal_test"]),
     help="DIR is Kaggle's train folder: audit this part of it. The nuisance score is still fitted on all of DIR.",
 )
-@click.option("--model", metavar="NAME", help="Model of models/, or path of a card; else PNEUMO_MODEL's.")
+@model_option
 def audit(folder: Path, out: Path | None, report: Path | None, part: str | None, model: str | None) -> None:
     """Measure what acquisition alone tells of the labels of DIR/NORMAL and DIR/PNEUMONIA, before any lung is read.
 
@@ -42,14 +40,13 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     from pneumo import audit_report, dataset
     from pneumo.audit import audit as run_audit
     from pneumo.audit import nuisance_score, separation
-    from pneumo.cli import _predictor
     from pneumo.nuisance import FEATURES, GROUPS, interventions
 
     examples = dataset.scan(folder)
     _needed("sklearn", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
     wanted = {example.path for example in (dataset.split(examples, hashes)[part] if part else examples)}
-    predictor = _predictor(model)
+    predictor = cli_films.load(model)
     card = predictor.card
 
     results = _measure(examples)
@@ -123,8 +120,7 @@ def _measure(examples: "Sequence[Example]") -> list[dict[str, float] | str]:
         except OSError as error:
             return f"{error.strerror}."
 
-    with ThreadPoolExecutor() as pool:
-        return list(progress(pool.map(one, examples), "measuring", len(examples)))
+    return list(progress(each(one, examples), "measuring", len(examples)))
 
 
 def _read(
@@ -141,5 +137,4 @@ def _read(
         square = squash(pixels, SIZE)
         return [float(predictor.logit_map(p).mean()) for p in (pixels, *(c(square) for c in changes.values()))]
 
-    with ThreadPoolExecutor(2) as pool:  # one film is changed while the other is in the network
-        return np.array(list(progress(pool.map(one, films), "reading", len(films))))
+    return np.array(list(progress(each(one, films), "reading", len(films))))

@@ -2,14 +2,13 @@
 
 import hashlib
 import shutil
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from pneumo.cli_films import each, progress
 from pneumo.errors import PneumoError
 
 HANDLE = "paultimothymooney/chest-xray-pneumonia"
@@ -90,13 +89,12 @@ def check(folder: Path) -> Iterator[str]:
     splits = {split: dataset.scan(folder / split) for split in SPLITS if (folder / split).is_dir()}
     films = [(split, example) for split, examples in splits.items() for example in examples]
     unreadable, same, hashes = {}, defaultdict(list), defaultdict(list)
-    with ThreadPoolExecutor() as pool:
-        results = progress(pool.map(_digest, [example.path for _, example in films]), "reading", len(films))
-        for (split, example), (digest, reason) in zip(films, results, strict=True):
-            hashes[split].append(digest)
-            same[digest].append(split)
-            if reason:
-                unreadable[example.path] = reason
+    results = progress(each(_digest, [example.path for _, example in films]), "reading", len(films))
+    for (split, example), (digest, reason) in zip(films, results, strict=True):
+        hashes[split].append(digest)
+        same[digest].append(split)
+        if reason:
+            unreadable[example.path] = reason
 
     def row(name: str, examples: list[dataset.Example]) -> str:
         label = Counter(e.label for e in examples)
@@ -124,25 +122,6 @@ def check(folder: Path) -> Iterator[str]:
         yield f"fingerprint of train: {dataset.fingerprint(hashes['train'])}"
     for path, reason in unreadable.items():
         yield f"unreadable: {click.format_filename(path)}: {reason}"
-
-
-def progress(items: Iterable, label: str, length: int, hidden: bool = False) -> Iterator:
-    """The items, with a progress bar on stderr where a person looks at it."""
-    hidden = hidden or not sys.stderr.isatty()
-    with click.progressbar(items, length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
-        yield from bar
-
-
-def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[dict[str, str]]:
-    """Name on stderr, and return for JSON, the films whose result is a reason (a str) and not a result."""
-    unreadable = [
-        {"file": click.format_filename(film), "reason": reason}
-        for film, reason in zip(films, results, strict=True)
-        if isinstance(reason, str)
-    ]
-    for one in unreadable:
-        click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
-    return unreadable
 
 
 def _digest(path: Path) -> tuple[str, str | None]:

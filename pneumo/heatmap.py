@@ -12,7 +12,8 @@ import io
 import numpy as np
 from PIL import Image
 
-LONGER_SIDE = 336  # pixels of the overlay; the map has 14 × 14 positions, more would show nothing
+LONGER_SIDE = 224  # pixels of the overlay; the map has far fewer positions, more would show nothing
+BLENDED_SIDE = 672  # pixels of film and overlay in one picture
 _MAX_ALPHA = 190
 # Four anchors of matplotlib's perceptually uniform "inferno" (Smith and van der Walt), dark to bright.
 _ANCHORS = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
@@ -43,9 +44,11 @@ def overlay(strengths: np.ndarray, width: int, height: int) -> Image.Image:
 
 
 def blend(film: np.ndarray, picture: Image.Image) -> Image.Image:
-    """Lay the overlay over (H, W) uint8: an RGB picture of the overlay's size."""
-    base = Image.fromarray(film).resize(picture.size, Image.Resampling.BICUBIC).convert("RGBA")
-    return Image.alpha_composite(base, picture.convert("RGBA")).convert("RGB")
+    """Lay the overlay over (H, W) uint8: an RGB picture of the overlay's shape, BLENDED_SIDE pixels long."""
+    size = tuple(max(1, round(side * BLENDED_SIDE / LONGER_SIDE)) for side in picture.size)
+    base = Image.fromarray(film).resize(size, Image.Resampling.BICUBIC).convert("RGBA")
+    over = picture.convert("RGBA").resize(size, Image.Resampling.BICUBIC)
+    return Image.alpha_composite(base, over).convert("RGB")
 
 
 def data_uri(picture: Image.Image, file_format: str = "PNG", **options: int) -> str:

@@ -19,7 +19,7 @@ MAX_PIXELS = 32_000_000  # a 35 × 43 cm film at 0.1 mm is 15 megapixels
 MIN_SIDE = 32  # below this there is no film to read, whatever the network would answer
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size (by its own transform, so cheaply) as long as both sides keep
 # this many pixels: twice what the network reads. Training takes the same path.
-DECODE_AT_LEAST = 448
+DECODE_AT_LEAST = 224
 # Preamble and prefix (PS3.10 7.1); or, where they are missing, file meta or data set from their first element on: a
 # group's length, character set, image type or SOP class, with or without a value representation (PS3.5 7.1)
 _DICOM = re.compile(
@@ -27,6 +27,9 @@ _DICOM = re.compile(
     rb"|\x08\0(\0\0(UL)?\x04\0|[\x05\x08]\0CS|\x16\0UI|\x05\0.\0\0\0ISO|\x16\0.\0\0\x001\.2\.840\.10008\.)",
     re.DOTALL,
 )
+# Encoders write about ten. Each may be a few bytes long and costs as much as a whole picture.
+MAX_SCANS = 64
+_SCAN = b"\xff\xda"  # SOS (ITU-T T.81, B.2.3); between scans 0xff is followed by 0x00 or a restart marker
 _SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn the picture by 90°
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _DAMAGE = (OSError, SyntaxError, ValueError, OverflowError)  # what Pillow's readers raise on damaged data
@@ -43,8 +46,8 @@ class Film:
     warnings: tuple[str, ...] = ()
 
 
-def decode(data: bytes) -> Film:
-    """Decode one picture of an allowed format to grey.
+def decode(data: bytes, at_least: int = DECODE_AT_LEAST) -> Film:
+    """Decode one picture of an allowed format to grey; a large JPEG to no fewer than `at_least` pixels a side.
 
     Raises:
         FormatError: not JPEG, PNG, TIFF, WebP, BMP or DICOM (told by content, never by name).
@@ -75,10 +78,12 @@ def decode(data: bytes) -> Film:
         raise UnreadableError(f"Expected at least {MIN_SIDE} × {MIN_SIDE} pixels, received {width} × {height}.")
     file_format = "JPEG" if image.format == "MPO" else image.format  # a phone's JPEG with a second view behind it
     try:
-        if file_format != "JPEG" and getattr(image, "n_frames", 1) > 1:  # counting may run into a damaged second one
-            raise UnreadableError(f"Expected one picture in the file, received {image.n_frames}.")
         if file_format == "JPEG":
-            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (DECODE_AT_LEAST, DECODE_AT_LEAST))
+            if (scans := data.count(_SCAN)) > MAX_SCANS:
+                raise UnreadableError(f"Expected a JPEG of at most {MAX_SCANS} scans, received {scans}.")
+            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (at_least, at_least))
+        elif _has_second(image):
+            raise UnreadableError("Expected one picture in the file, received several.")
         image.load()
         swapped = image.getexif().get(0x0112) in _SWAPS_SIDES
         white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # a turned copy has lost its TIFF tags
@@ -103,9 +108,18 @@ def squash(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_input(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Make what the network reads of (H, W) uint8: (1, size, size, 3) float32 in 0..255, grey repeated."""
+    """Make what the network reads of (H, W) uint8: (1, size, size, 3) float32 in 0..255, a view of one grey."""
     grey = squash(pixels, size).astype(np.float32)
-    return np.repeat(grey[None, :, :, None], 3, axis=3)  # (1, size, size, 3)
+    return np.broadcast_to(grey[None, :, :, None], (1, size, size, 3))
+
+
+def _has_second(image: Image.Image) -> bool:
+    """Whether more pictures follow the first one. `n_frames` would look at all of them, and a file may hold 20,000."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _grey(image: Image.Image, white_is_zero: bool) -> tuple[np.ndarray, tuple[str, ...]]:

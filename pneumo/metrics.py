@@ -31,9 +31,10 @@ class Metrics:
         self._refusals = Counter("pneumo_refusals", "Requests and films refused, by reason", ["error"], **add)
         self._films = Counter("pneumo_films", "Films read, by label", ["label"], **add)
         # livesum, livemax: a worker that has ended waits for nothing and serves no model
-        self._inside = Gauge(
+        inside = Gauge(
             "pneumo_films_inside", "Films waiting or being read", ["state"], multiprocess_mode="livesum", **add
         )
+        self._waiting, self._reading = inside.labels("waiting"), inside.labels("reading")
         self._model = Gauge(
             "pneumo_model_info", "The model served: always 1", ["name", "version"], multiprocess_mode="livemax", **add
         )
@@ -57,8 +58,8 @@ class Metrics:
 
     def inside(self, waiting: int, reading: int) -> None:
         """Say how many films wait and how many are read now."""
-        self._inside.labels("waiting").set(waiting)
-        self._inside.labels("reading").set(reading)
+        self._waiting.set(waiting)
+        self._reading.set(reading)
 
     def text(self) -> tuple[bytes, str]:
         """Everything in Prometheus' text format, of all workers where there are several, and its content type."""

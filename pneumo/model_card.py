@@ -12,7 +12,7 @@ from pneumo.faithfulness import sentence
 from pneumo.report import ATTRIBUTION, SPAN_OF_ONE, subgroups_table, table
 
 NAME = "MODEL_CARD.md"
-FROM = ("card", "test", "audit", "sizes")
+FROM = ("card", "test", "audit", "sizes", "trial")
 PARTS = {"train": "training", "validation": "validation: every choice", "internal_test": "internal test: no choice"}
 REPORT, AUDIT = "reports/internal_test", "reports/audit"
 NOT_FOR = (
@@ -32,14 +32,14 @@ def model_card() -> str:
     Raises:
         RunError: a measurement lacks what is told; the message names the command that makes it.
     """
-    card, test, audit, sizes = shipped(), *map(measured, FROM[1:])
+    card, test, audit, sizes, trial = shipped(), *map(measured, FROM[1:])
     contents = card.contents
     sections = {
         f"Model card: {card.name} {card.version}": _about(card),
         "Intended use": [contents["intended_use"]],
         "What it must not be used for": [f"- {use}" for use in NOT_FOR],
         "Data": _data(contents["data"]),
-        "Training": _training(contents),
+        "Training": _training(contents, trial),
         "Results on the internal test": _results(test),
         "By group": _groups(test),
         "Operating points and triage": _triage(card),
@@ -91,17 +91,28 @@ def _data(data: Measured) -> list[str]:
     ]
 
 
-def _training(contents: Measured) -> list[str]:
+def _training(contents: Measured, trial: Measured) -> list[str]:
     receipt, agreement = contents["receipt"], contents["agreement"]
     return [
         f"- `{receipt['command']}`: {_hours(receipt['seconds'])} on an {receipt['machine']}, trained "
         f"{', '.join(receipt['trained_layers'])}.",
         *_base(receipt["base"]),
+        *_size(trial),
         f"- {', '.join(f'{name} {version}' for name, version in receipt['versions'].items())}.",
         f"- The served file against the float model, on the {agreement['n']} films of the internal test: AUC "
         f"{agreement['auc_served']:.4f} against {agreement['auc_float']:.4f}, the same label on "
         f"{100 * agreement['same_label']:.1f} %.",
     ]
+
+
+def _size(trial: Measured) -> Iterator[str]:
+    """Why films are not read larger: the base trained on at another size, measured as its receipt has it."""
+    ends = [
+        f"{size} pixels {end['validation with averaged weights']['loss']:.3f} after {_hours(end['seconds'])}"
+        for size, end in trial["stages"].items()
+    ]
+    told = "normal, bacterial and viral apart"
+    yield f"- Size: chosen on validation, where the loss in telling {told} was at {', then at '.join(ends)}."
 
 
 def _base(receipt: Measured) -> Iterator[str]:

@@ -105,9 +105,9 @@ def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
     activation map, `mean(map) == logit`, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
     """
     x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
-    x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, 14, 14, units)
+    x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, h, w, units)
     x = keras.layers.Dropout(dropout, name="top_dropout2")(x)
-    logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, 14, 14, 1)
+    logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, h, w, 1)
     logit = keras.layers.GlobalAveragePooling2D(name="logit")(logit_map)  # (n, 1)
     return keras.Model(base.input, keras.layers.Activation("sigmoid", name="probability")(logit), name="pneumo")
 
@@ -121,7 +121,7 @@ def features_input(base: keras.Model) -> keras.Model:
 def served_model(model: keras.Model) -> keras.Model:
     """What is exported: film -> its map of logits, and of each of GATE_LAYERS the averages of both halves.
 
-    (n, 14, 14, 1), then (n, 2, 1, C) each: upper and lower half, since a film that is upside down has the same averages
+    (n, h, w, 1), then (n, 2, 1, C) each: upper and lower half, since a film that is upside down has the same averages
     over all.
     """
     seen = [model.get_layer(name).output for name in GATE_LAYERS]
@@ -132,7 +132,7 @@ def served_model(model: keras.Model) -> keras.Model:
 
 
 def map_model(model: keras.Model) -> keras.Model:
-    """The same network ending at its map of logits: film -> (n, 14, 14, 1)."""
+    """The same network ending at its map of logits: film -> (n, size/16, size/16, 1)."""
     return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
 
 

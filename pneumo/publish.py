@@ -152,7 +152,7 @@ def _write(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:
 
 
 def _maps(served: Served, examples: list[Example], size: int) -> np.ndarray:
-    """Maps of logits of the served model: (n, 14, 14) float32."""
+    """Maps of logits of the served model: (n, h, w) float32."""
     return np.stack([served.look(film)[0] for film in load(examples, size)])
 
 

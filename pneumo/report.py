@@ -274,13 +274,13 @@ def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callab
         for column, index in enumerate(indices):
             above, below = grid[2 * row, column], grid[2 * row + 1, column]
             prediction = predict(index)
-            overlay = prediction.overlay()
-            film = Image.fromarray(prediction.film.pixels).resize(overlay.size, Image.Resampling.BICUBIC)
+            blended = blend(prediction.film.pixels, prediction.overlay())
+            film = Image.fromarray(prediction.film.pixels).resize(blended.size, Image.Resampling.BICUBIC)
             above.imshow(np.asarray(film), cmap="gray", vmin=0, vmax=255)
             caption = names[index].replace("$", r"\$")  # matplotlib takes $…$ for mathematics
             above.set_title(f"{label}, probability {prediction.probability:.3f}\n{caption}", fontsize=7)
             above.set_anchor("S")
-            below.imshow(np.asarray(blend(prediction.film.pixels, overlay)))
+            below.imshow(np.asarray(blended))
             below.set_anchor("N")
     return figure
 

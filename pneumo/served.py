@@ -1,6 +1,9 @@
 """The served file: pixels -> the map of logits and what the gate looks at, in one forward pass. Knows no threshold."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,24 +12,35 @@ from pneumo.errors import ModelError
 from pneumo.gate import flatten
 from pneumo.images import to_input
 
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
+
 
 class Served:
     """The LiteRT model of a card, warmed up; safe to call from several threads.
+
+    An interpreter takes one film at a time, on `threads` cores. The second and further ones, up to `at_once`, are made
+    when as many threads ask at the same time.
 
     Raises:
         ModelError: the file is no model, or its input or outputs are not what the card says.
     """
 
-    def __init__(self, card: Card, threads: int = 2) -> None:
+    def __init__(self, card: Card, threads: int = 2, at_once: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._size = card.size
-        try:
-            self._interpreter = Interpreter(str(card.file("served")), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{card.file('served')} is not a LiteRT model: {error}") from None
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+
+        def start() -> Interpreter:
+            try:
+                interpreter = Interpreter(str(card.file("served")), num_threads=threads)
+                interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise ModelError(f"{card.file('served')} is not a LiteRT model: {error}") from None
+            return interpreter
+
+        first = start()
+        inputs, outputs = first.get_input_details(), first.get_output_details()
         for what, details, expected in (
             ("input", inputs, [(1, card.size, card.size, 3)]),
             ("outputs", outputs, [card.output_shape, *card.feature_shapes]),
@@ -39,15 +53,29 @@ class Served:
         # a file has its outputs in any order: the card tells them apart by their shape
         index = {tuple(one["shape"].tolist()): one["index"] for one in outputs}
         self._map, self._features = index[card.output_shape], [index[shape] for shape in card.feature_shapes]
-        self._lock = threading.Lock()  # invoke() lets other threads run, but none may touch the interpreter meanwhile
+        # invoke() lets other threads run, but none may touch its interpreter meanwhile
+        self._start, self._free, self._limit = start, [first], threading.Semaphore(at_once)
         self.look(np.zeros((card.size, card.size), np.uint8))  # the first pass is slow: have it now
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W) uint8 -> (14, 14) float32 logits, whose mean is the film's logit, and the gate's features (d,)."""
+        """(H, W) uint8 -> (h, w) float32 logits, whose mean is the film's logit, and the gate's features (d,)."""
         batch = to_input(pixels, self._size)
-        with self._lock:
-            self._interpreter.set_tensor(self._input, batch)
-            self._interpreter.invoke()
-            logit_map = self._interpreter.get_tensor(self._map)[0, :, :, 0]
-            features = [self._interpreter.get_tensor(index) for index in self._features]
+        with self._taken() as interpreter:
+            interpreter.tensor(self._input)()[:] = batch  # set_tensor would make a copy of the view first
+            interpreter.invoke()
+            logit_map = interpreter.get_tensor(self._map)[0, :, :, 0]
+            features = [interpreter.get_tensor(index) for index in self._features]
         return logit_map, flatten(features)
+
+    @contextmanager
+    def _taken(self) -> "Iterator[Interpreter]":
+        """An interpreter for this thread alone, once one is free."""
+        with self._limit:
+            try:
+                interpreter = self._free.pop()
+            except IndexError:  # all are taken, but there may be more of them
+                interpreter = self._start()
+            try:
+                yield interpreter
+            finally:
+                self._free.append(interpreter)

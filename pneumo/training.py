@@ -25,7 +25,8 @@ class TrainConfig:
     """The whole recipe of the top; `base_weights` is an .npz of `pneumo pretrain`, or None for Keras' ImageNet."""
 
     base_weights: Path | None
-    size: int = 224
+    size: int = 112
+    film_size: int = 224  # of the films when they are augmented, as in pretraining
     units: int = 128
     dropout: float = 0.3
     views: int = 2
@@ -61,7 +62,7 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     keras.utils.set_random_seed(config.seed)
     target = {name: _targets(part) for name, part in (("train", train), ("validation", validation))}
     watched = Batches(load(validation, config.size), target["validation"], config.size, config.batch)
-    films = load(train, config.size)
+    films = load(train, config.film_size)
     positive = float(target["train"].mean())
     class_weight = {0: 0.5 / (1 - positive), 1: 0.5 / positive}  # both classes weigh the same
 
@@ -122,7 +123,7 @@ def _targets(examples: list[Example]) -> np.ndarray:
 
 
 def _features(base: keras.Model, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """What the frozen base makes of every film: (n, 14, 14, 512) float16, and the targets (n, 1) in the same order."""
+    """What the frozen base makes of every film: (n, h, w, 512) float16, and the targets (n, 1) in the same order."""
     order = batches.order[: len(batches) * batches.batch].copy()
     return base.predict(batches, verbose=0).astype(np.float16), batches.targets[order]
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageFilter
 
-from pneumo import cli
+from pneumo import cli_films
 from pneumo.audit import (
     MIN_PATIENTS,
     NAMED,
@@ -166,7 +166,7 @@ def test_tables_are_aligned_and_say_what_is_undefined():
 
 @pytest.fixture
 def grey(mean_grey, monkeypatch):
-    monkeypatch.setattr(cli, "_predictor", lambda name: mean_grey)
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     return mean_grey
 
 

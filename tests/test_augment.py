@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pneumo.augment import acquisition, augment, geometry, iaa
+from pneumo.augment import acquisition, augment, framing, geometry, iaa
 
 
 def films():
@@ -43,3 +43,19 @@ def test_geometry_moves_pixels_and_keeps_their_values():
     after = family(images=flat)
     assert after.max() <= 91
     assert {0, 90} <= set(np.unique(after))  # black where the film ended in at least one
+
+
+def test_framing_gives_and_takes_borders_and_covers_corners():
+    flat = np.full((64, 64, 64, 1), 200, np.uint8)
+    family = iaa.Sequential(framing())
+    family.seed_(1)
+    after = family(images=flat)[..., 0]
+    changed = (after != 200).any(axis=(1, 2))
+    assert 0.4 < changed.mean() < 0.9, "half are framed, a third have covered corners"
+    assert (after[:, 20:44, 20:44] == 200).all(), "the chest stays"
+    bordered = (after < 13).all(axis=2).any(axis=1)  # a whole row is black
+    assert 0.15 < bordered.mean() < 0.5
+    ramp = np.repeat(np.linspace(0, 252, 64).astype(np.uint8)[None, None, :, None], 64, axis=1)
+    family.seed_(2)
+    seen = family(images=np.repeat(ramp, 64, axis=0))[:, 32, :, 0]
+    assert (seen.min(axis=1) > 4).any(), "some were cut on the left"

@@ -2,20 +2,20 @@
 
 import io
 import socket
-import subprocess
-import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from gunicorn.http.errors import InvalidChunkSize
 
 from app import create_app
-from pneumo.body import Body
+from pneumo.body import TICK, Body
 from pneumo.errors import IncompleteError, SlowError
 from tests.conftest import SAMPLES
+from tests.reliability.server import Server
 from tests.test_admission import PATIENCE
-from tests.test_metrics import ROOT, free_port, get, until, worker_environment
+from tests.test_metrics import get, until
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -65,12 +65,20 @@ def test_who_waits_for_a_body_is_woken_up():
 
 
 def test_a_body_that_is_there_stops_the_clock():
-    before = threading.active_count()
     for length in (None, 9):
-        body = Body(io.BytesIO(b"ninebytes"), length, 3600)
-        all_of(body)
-        body._clock.join(PATIENCE)
-    assert threading.active_count() == before
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            assert all_of(Body(io.BytesIO(b"ninebytes"), length, 0.01, ours)) == b"ninebytes"
+            time.sleep(3 * TICK)
+            theirs.sendall(b"the next request")
+            assert ours.recv(16) == b"the next request", "the clock has closed the connection"
+
+
+def test_one_clock_for_all_bodies():
+    before = threading.active_count()
+    for _ in range(9):
+        Body(io.BytesIO(b"ninebytes"), 9, 3600).read(1)
+    assert threading.active_count() <= before + 1
 
 
 def test_a_short_body_is_a_problem_and_leaves(mean_grey):
@@ -87,15 +95,11 @@ def test_a_short_body_is_a_problem_and_leaves(mean_grey):
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
-    """A gunicorn with one place and little time for uploads."""
-    port = free_port()
-    environment = worker_environment(port, 1) | {"PNEUMO_WAITING": "1", "PNEUMO_UPLOAD_SECONDS": "1"}
-    with (tmp_path_factory.mktemp("gunicorn") / "log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "gunicorn"], cwd=ROOT, env=environment, stderr=log)
-    until(lambda: get(port, "/health/ready")[0] == 200)
-    yield port
-    server.terminate()
-    assert server.wait(60) == 0
+    """A gunicorn with one place, and little time and space for uploads."""
+    limits = {"PNEUMO_WAITING": 1, "PNEUMO_UPLOAD_SECONDS": 1, "PNEUMO_MAX_MB": 1}
+    with Server(tmp_path_factory.mktemp("gunicorn") / "log", **limits) as server:
+        yield server.port
+    assert server.process.returncode == 0
 
 
 def send(port, data, hang_up=True):
@@ -117,7 +121,7 @@ def send(port, data, hang_up=True):
         (CHUNKED + b"3\r\nabc\r\n", 400, "incomplete"),
         (CHUNKED + b"FFFFFFFFFFFFFFFF\r\nabc", 400, "incomplete"),
         (CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", 415, "unsupported_format"),
-        (CHUNKED + (b"100000\r\n" + bytes(0x100000) + b"\r\n") * 33 + b"0\r\n\r\n", 413, "too_large"),
+        (CHUNKED + b"100000\r\n" + bytes(0x100000) + b"\r\n1\r\nx\r\n0\r\n\r\n", 413, "too_large"),
         (FORM + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n--b\r\n", 400, "incomplete"),
         (HEAD + b"Content-Length: 4\r\n\r\nabc", 400, "incomplete"),
         (HEAD + b"Content-Length: 99999999999\r\n\r\nabc", 413, "too_large"),

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pneumo import __version__, cli
-from pneumo.cli import COLUMNS, main
+from pneumo import __version__, cli, cli_films
+from pneumo.cli import main
+from pneumo.cli_predict import COLUMNS
 from pneumo.dataset import content_hashes, scan, split
 from pneumo.evaluation import METRICS
 from pneumo.profile import with_profile
@@ -35,7 +36,7 @@ def rows(path):
 @pytest.fixture
 def grey(mean_grey, monkeypatch):
     """Commands use the model that says the mean grey."""
-    monkeypatch.setattr(cli, "_predictor", lambda name: mean_grey)
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     return mean_grey
 
 

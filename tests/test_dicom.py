@@ -25,7 +25,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 
 from app import create_app
-from pneumo import cli
+from pneumo import cli_films
 from pneumo.dataset import is_picture
 from pneumo.dicom_file import read_film
 from pneumo.errors import FormatError, OtherFilmError, PneumoError, TooLargeError, UnreadableError
@@ -290,7 +290,8 @@ def test_the_probability_does_not_depend_on_the_file(predictor, written, tmp_pat
         lossless = tmp_path / "lossless.dcm"
         dcmtk("dcmcjpeg", "+e1", plain, lossless)
         for file in (wrapped, plain, lossless):
-            assert predictor.predict(file.read_bytes()).probability == pytest.approx(expected, abs=1e-3)
+            # not closer: a large JPEG is decoded at a half or a quarter of its size, DICOM is not
+            assert predictor.predict(file.read_bytes()).probability == pytest.approx(expected, abs=5e-3)
 
 
 @pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2K])
@@ -542,7 +543,7 @@ def test_no_identifier_leaves(mean_grey, tmp_path, caplog, recwarn, monkeypatch)
     ]
     recwarn.clear()
     caplog.clear()
-    monkeypatch.setattr(cli, "_predictor", lambda name: mean_grey)
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     client = create_app({"PREDICTOR": mean_grey}).test_client()
     words = ""
     with caplog.at_level(logging.DEBUG):
@@ -558,6 +559,7 @@ def test_no_identifier_leaves(mean_grey, tmp_path, caplog, recwarn, monkeypatch)
         logging.getLogger("pneumo").removeHandler(caplog.handler)
     words += done.output + caplog.text + " ".join(str(w.message) for w in recwarn)
     assert "predict PNEUMONIA 200" in words
+    words = re.sub(r"[0-9a-f]{32}", "", words)  # request ids are random: "2021" is in one of them now and then
     assert not [telling for telling in TELLING if telling in words]
 
 
@@ -615,7 +617,7 @@ def test_the_page_takes_dicom(client):
 
 
 def test_folders_are_searched_for_dicom_too(mean_grey, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_predictor", lambda name: mean_grey)
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     films = tmp_path / "films"
     films.mkdir()
     for name in ("a.dcm", "b.DICOM", "IM0001", "1.2.840.7", "DICOMDIR", "._c.dcm"):
@@ -632,7 +634,7 @@ def test_folders_are_searched_for_dicom_too(mean_grey, monkeypatch, tmp_path):
 
 
 def test_evaluate_reads_dicom(mean_grey, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_predictor", lambda name: mean_grey)
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     for label, level in (("NORMAL", 40), ("PNEUMONIA", 220)):
         (tmp_path / label).mkdir()
         for number in range(3):

@@ -165,3 +165,12 @@ def test_python_app_py_serves():
     finally:
         server.terminate()
         server.wait()
+
+
+def test_every_target_of_the_makefile_is_there_once():
+    told = subprocess.run(["make", "-n", "help"], cwd=document.ROOT, capture_output=True, text=True, check=True)
+    assert told.stderr == ""
+    wanted = re.search(r"\.PHONY: (.*)\n\.PHONY: (.*)\n", (document.ROOT / "Makefile").read_text())
+    for target in " ".join(wanted.groups()).split():
+        recipe = subprocess.run(["make", "-nB", target], cwd=document.ROOT, capture_output=True, text=True, check=True)
+        assert "Nothing to be done" not in recipe.stdout, target

@@ -31,15 +31,16 @@ def test_prediction_is_the_golden_one(predictor, row):
 
 
 def test_served_file_and_keras_model_agree(predictor):
-    """The float32 Keras model of the shipped weights gives the served model's logits, within int8's rounding."""
+    """The float32 Keras model of the shipped weights answers as the served one, as closely as the card says."""
     import numpy as np
 
     from pneumo import networks
     from pneumo.images import to_input
 
     model = networks.map_model(networks.from_card(read_card(roles=("base", "top"))))
+    most = predictor.card.contents["agreement"]["largest_probability_difference"]  # on the internal test
     for path in SAMPLES:
         pixels = decode(path.read_bytes()).pixels
         full = float(np.mean(model(to_input(pixels, predictor.card.size))))
         served = float(predictor.logit_map(pixels).mean())
-        assert predictor.probability(served) == pytest.approx(predictor.probability(full), abs=0.05)
+        assert predictor.probability(served) == pytest.approx(predictor.probability(full), abs=most)

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from pneumo.heatmap import LONGER_SIDE, blend, data_uri, overlay, strength
+from pneumo.heatmap import BLENDED_SIDE, LONGER_SIDE, blend, data_uri, overlay, strength
 
 
 def test_strength_is_one_scale_for_all_films():
@@ -45,12 +45,12 @@ def test_blend_leaves_the_film_where_the_overlay_is_clear():
     film = np.full((100, 200), 120, np.uint8)
     strengths = np.zeros((14, 14), np.float32)
     same = np.asarray(blend(film, overlay(strengths, 200, 100)))
-    assert same.shape == (LONGER_SIDE // 2, LONGER_SIDE, 3)
+    assert same.shape == (BLENDED_SIDE // 2, BLENDED_SIDE, 3)
     assert (same == 120).all()
     strengths[:, :7] = 1
     mixed = np.asarray(blend(film, overlay(strengths, 200, 100)))
-    assert (mixed[:, -100:] == 120).all()
-    assert (mixed[:, :100] != 120).any(axis=-1).all()
+    assert (mixed[:, -200:] == 120).all()
+    assert (mixed[:, :200] != 120).any(axis=-1).all()
 
 
 def test_data_uri_keeps_colours_and_transparency():

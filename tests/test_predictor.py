@@ -137,12 +137,12 @@ def test_threads_get_the_answers_that_one_gets(predictor):
     ("change", "words"),
     [
         (
-            lambda c: c["input"].update(size=112),
-            r"input to be \[\(1, 112, 112, 3\)\] float32, received \(1, 224, 224, 3\)",
+            lambda c: c["input"].update(size=96),
+            r"input to be \[\(1, 96, 96, 3\)\] float32, received \(1, \d+, \d+, 3\)",
         ),
         (
-            lambda c: c["output"].update(shape=[1, 7, 7, 1]),
-            r"outputs to be \[\(1, 7, 7, 1\), .* received .*\(1, 14, 14, 1\)",
+            lambda c: c["output"].update(shape=[1, 6, 6, 1]),
+            r"outputs to be \[\(1, 6, 6, 1\), .* received .*\(1, \d+, \d+, 1\)",
         ),
     ],
     ids=["input", "output"],

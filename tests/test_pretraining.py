@@ -60,7 +60,7 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path):
         model = networks.vgg16(32)
         networks.load_layers(model, weights)
         features.append(model(Batches(dataset.load(train, 32), np.zeros(16), 32, 16)[0][0]).numpy().ravel())
-    assert np.corrcoef(*features)[0, 1] > 0.9  # not learned anew: settled on the films, with a rate of next to nothing
+    assert np.corrcoef(*features)[0, 1] > 0.8  # not learned anew: settled on the films, with a rate of next to nothing
     said = json.loads(second.with_suffix(".json").read_text())
     assert said["command"] == "pneumo pretrain --start base.npz"
     assert said["config"]["start"]["receipt"]["command"] == "pneumo pretrain"

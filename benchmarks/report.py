@@ -1,0 +1,245 @@
+"""serving.json -> README.md and throughput.svg beside it; measures nothing.
+
+`make benchmark` comes here by itself; after a change of words only, `python -m benchmarks.report` does.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+BLUE, VERMILLION = "#0072B2", "#D55E00"  # Okabe and Ito's, as in pneumo.report
+NAMES = {"pneumo": "this server", "naive": "naive server"}
+TIMES_NAIVE, TIMES_BARE, TIMES_BARE_MAPPED, QUEUE, FIRST_ANSWER, WORKER_MB = 5, 1.20, 1.35, 1.3, 1.5, 250
+BIGGER = (4, 8, 16, 32)  # cores
+
+
+def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> list[str]:
+    """Lines of a Markdown table."""
+    head = list(head)
+    return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def at(loads: list[dict], clients: int) -> dict:
+    """The load with so many clients."""
+    return next(load for load in loads if load["clients"] == clients)
+
+
+def times_naive(result: dict) -> dict[int, float]:
+    """Films a second of this server over those of the naive one, for each number of clients."""
+    pairs = zip(result["load"]["pneumo"], result["load"]["naive"], strict=True)
+    return {ours["clients"]: ours["films_a_second"] / theirs["films_a_second"] for ours, theirs in pairs}
+
+
+def service_ms(result: dict) -> float:
+    """What one film costs one core: its median when it is alone with one worker of one thread."""
+    one = next(c for c in result["configurations"] if (c["workers"], c["threads"]) == (1, 1))
+    return at(one["load"], 1)["median_ms"]
+
+
+def over(ratio: float) -> str:
+    """By how much `ratio` is more than one."""
+    return f"{100 * (ratio - 1):.1f} %"
+
+
+def targets(result: dict) -> list[tuple[str, str, str, bool]]:
+    """What is aimed at, how much of it is allowed, what was measured, and whether that is met."""
+    lowest = min(times_naive(result).values())
+    served, mapped = (result["ratio_to_bare"][name] for name in ("served", "served with heat map"))
+    queue = QUEUE * 8 * service_ms(result) / result["cores"]
+    p95 = at(result["load"]["pneumo"], 8)["p95_ms"]
+    first, peak = result["first_answer_seconds"]["pneumo"]["median"], result["memory"]["pneumo"]["peak_mb"]
+    return [
+        (
+            "Times the naive server's films a second, where that is least",
+            f"≥ {TIMES_NAIVE}",
+            f"{lowest:.2f}",
+            lowest >= TIMES_NAIVE,
+        ),
+        ("Overhead over the bare invocation", f"≤ {over(TIMES_BARE)}", over(served), served <= TIMES_BARE),
+        ("The same with heat map", f"≤ {over(TIMES_BARE_MAPPED)}", over(mapped), mapped <= TIMES_BARE_MAPPED),
+        (
+            f"95th percentile at 8 clients: {QUEUE} × 8 × {service_ms(result)} ms / {result['cores']} cores",
+            f"≤ {queue:.0f} ms",
+            f"{p95:.0f} ms",
+            p95 <= queue,
+        ),
+        ("Start to first answer, median", f"≤ {FIRST_ANSWER} s", f"{first} s", first <= FIRST_ANSWER),
+        ("Most memory a worker held", f"≤ {WORKER_MB} MB", f"{peak} MB", peak <= WORKER_MB),
+    ]
+
+
+def workers_and_threads(result: dict) -> list[str]:
+    """Lines on what was measured of workers × threads, and how the default compares."""
+    default = (result["default"]["workers"], result["default"]["threads"])
+    rows, rates, alone = [], {}, {}
+    for one in result["configurations"]:
+        pair = one["workers"], one["threads"]
+        lone, eight = at(one["load"], 1), at(one["load"], 8)
+        rates[pair], alone[pair] = eight["films_a_second"], lone["median_ms"]
+        name = f"{pair[0]} × {pair[1]}" + (", the default" if pair == default else "")
+        memory = f"{pair[0]} × {one['resident_mb']}"
+        rows.append((name, lone["median_ms"], eight["films_a_second"], eight["median_ms"], eight["p95_ms"], memory))
+    bare = result["bare_ms_by_threads"]
+    lines = table(
+        ("workers × threads", "ms, one client", "films/s, 8 clients", "median ms", "95 % ms", "resident MB"), rows
+    )
+    lines += ["", f"`invoke()` alone, threads: {', '.join(f'{t}: {ms} ms' for t, ms in bare.items())}."]
+    most, fastest = max(rates, key=rates.get), min(alone, key=alone.get)
+    share = 100 * rates[default] / rates[most]
+    lines.append(
+        f"The default, {default[0]} × {default[1]}, reads {share:.0f} % of the films a second that the best, "
+        f"{most[0]} × {most[1]}, reads at 8 clients, and answers a film that is alone in "
+        f"{alone[default]} ms; the quickest, {fastest[0]} × {fastest[1]}, in {alone[fastest]} ms."
+    )
+    return lines
+
+
+def page(result: dict) -> str:
+    """README.md."""
+    plan, load, default = result["plan"], result["load"], result["default"]
+    times, memory, start = times_naive(result), result["memory"], result["first_answer_seconds"]
+    disk = {name: parts["packages_mb"] + parts["own_mb"] for name, parts in result["disk"].items()}
+    resident = memory["pneumo"]["resident_mb"]
+    lines = [
+        "# Speed",
+        "",
+        "Written by `make benchmark`; the figures are in `serving.json`.",
+        "",
+        f"Model {result['model']['name']} {result['model']['version']}, {result['cores']} cores ({result['processor']})"
+        f", over HTTP, {result['films']} films at their original size. *This server* is what `make run` starts: "
+        f"{default['workers']} worker(s) × {default['threads']} model thread(s). *The naive server* is what tutorials "
+        "show (`naive.py`): Flask under `gunicorn -w 1`, Pillow, Keras' `model.predict` with the same network in "
+        "float32; TensorFlow takes all the cores. *Bare* is LiteRT's `invoke()` alone, with as many threads as a "
+        "worker's model has. Clients run on the same cores.",
+        "",
+        "## Targets",
+        "",
+        *table(
+            ("", "target", "measured", "met"),
+            ((*words, "yes" if met else "**no**") for *words, met in targets(result)),
+        ),
+        "",
+        f"The queue's target is what 8 films cost, shared by {result['cores']} cores that are never idle, and 30 % "
+        f"more. What one costs a core is its median with 1 worker × 1 thread and one client: {service_ms(result)} ms, "
+        "everything from the connection to the answer included.",
+        "",
+        "## One film",
+        "",
+        *table(
+            ("", "median ms", "95 % ms", "times bare"),
+            (
+                (name, median, result["p95_ms"][name], f"{result['ratio_to_bare'][name]:.2f}")
+                for name, median in result["median_ms"].items()
+            ),
+        ),
+        "",
+        f"{result['rounds']} of each, in turns, one client on one connection (the naive server closes it each time).",
+        "",
+        "## Many clients",
+        "",
+        "![Films a second and 95th percentile against clients](throughput.svg)",
+        "",
+        *table(
+            ("clients", *(f"{name}: {what}" for name in NAMES.values() for what in ("films/s", "95 % ms")), "times"),
+            (
+                (
+                    clients,
+                    *(at(load[name], clients)[key] for name in NAMES for key in ("films_a_second", "p95_ms")),
+                    f"{ratio:.1f}",
+                )
+                for clients, ratio in times.items()
+            ),
+        ),
+        "",
+        f"Each client sends its next film when the last is answered, on a new connection. {plan['loads']} load(s) of "
+        f"{plan['seconds']} s (naive: {plan['naive_seconds']} s), in turns; the median of their films a second, the "
+        "percentile of all their films; without the beginning, when the queue is not yet full.",
+        "",
+        "## Start, memory, disk",
+        "",
+        *table(
+            ("", *NAMES.values()),
+            (
+                ("start to first prediction, median", *(f"{start[name]['median']} s" for name in NAMES)),
+                ("the slowest start", *(f"{start[name]['slowest']} s of {start[name]['starts']}" for name in NAMES)),
+                ("resident, a worker after all this", *(f"{memory[name]['resident_mb']} MB" for name in NAMES)),
+                ("the most it ever was", *(f"{memory[name]['peak_mb']} MB" for name in NAMES)),
+                ("installed for serving", *(f"{disk[name]} MB" for name in NAMES)),
+            ),
+        ),
+        "",
+        "Starts find their files in the page cache. Installed is the sum of the files of the distributions (here: "
+        "those of requirements-serve.txt, DICOM included; there: TensorFlow, Flask, gunicorn, Pillow and what they "
+        "need) and of the program with its weights (here: what `.dockerignore` lets through), without Python and the "
+        "system.",
+        "",
+        "## Workers × threads",
+        "",
+        *workers_and_threads(result),
+        "",
+        "Threads (`PNEUMO_THREADS`) are those that one film's model runs on; workers (`WEB_CONCURRENCY`) are processes "
+        "with a model each. Threads make every film quicker, a lone one too, but only inside the network: while a film "
+        "is decoded the other threads idle, unless the next film is there. Workers read films side by side from one "
+        "end to the other, cost memory each, and do nothing for a lone film. So there is a worker a core, each with "
+        "threads for a lone film: of several films one is in the network while another is decoded.",
+        "",
+        f"A bigger machine takes a worker of {default['threads']} thread(s) a core by itself "
+        "(`gunicorn.conf.py`; in a container its quota counts). From this machine's memory a worker, not measured:",
+        "",
+        *table(
+            ("cores", "workers × threads", "resident MB"),
+            (
+                (
+                    cores,
+                    f"{cores} × {default['threads']}",
+                    cores * resident,
+                )
+                for cores in BIGGER
+            ),
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plot(result: dict, path: Path) -> None:
+    """Films a second and 95th percentile against clients, both servers; the ideal is the bare model on every core."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "pneumo"  # the same figures, the same file
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for name, colour in zip(NAMES, (BLUE, VERMILLION), strict=True):
+        load = result["load"][name]
+        clients = [one["clients"] for one in load]
+        for axis, key in zip(axes, ("films_a_second", "p95_ms"), strict=True):
+            values = [one[key] for one in load]
+            axis.plot(clients, values, "o-", color=colour, label=NAMES[name])
+            axis.annotate(f"{values[-1]:g}", (clients[-1], values[-1]), xytext=(6, -3), textcoords="offset points")
+    limit = 1000 * result["cores"] / result["bare_ms_by_threads"]["1"]
+    axes[0].axhline(limit, color="grey", linestyle=":", label="bare invocation on every core")
+    axes[0].set(title="films a second", ylim=(0, None))
+    axes[1].set(title="95th percentile, ms", yscale="log")
+    for axis in axes:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(clients, clients)
+        axis.set(xlabel="clients")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+        axis.margins(x=0.12)
+    axes[0].legend(loc="center right", frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def write(folder: Path = FOLDER) -> None:
+    """Make both files in `folder` of its serving.json."""
+    result = json.loads((folder / "serving.json").read_text())
+    (folder / "README.md").write_text(page(result))
+    plot(result, folder / "throughput.svg")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,229 @@
+"""benchmarks/: what makes figures of measurements, by hand; and a short look at the real server, without TensorFlow."""
+
+import copy
+import json
+import socket
+import threading
+
+import pytest
+
+from benchmarks import report
+from benchmarks.disk import closure, disk, pinned, served_files
+from benchmarks.load import READY, ROOT, Client, film_request, pneumo_server, put_under_load, running, steady
+from benchmarks.serving import CLIENTS, configurations, in_turns
+from pneumo import document
+
+
+def load(rates, p95):
+    return [
+        {"clients": n, "films_a_second": rate, "median_ms": one / 2, "p95_ms": one}
+        for n, rate, one in zip(CLIENTS, rates, p95, strict=True)
+    ]
+
+
+def configuration(workers, threads, alone, rate):
+    one = {"clients": 1, "films_a_second": 9.0, "median_ms": alone, "p95_ms": alone}
+    eight = {"clients": 8, "films_a_second": rate, "median_ms": 90.0, "p95_ms": 99.0}
+    return {"workers": workers, "threads": threads, "load": [one, eight], "resident_mb": 100, "peak_mb": 120}
+
+
+# Every target is just met: 50 / 10 = 5 naive servers at 2 clients, 12 / 10 and 13.5 / 10 of bare, and
+# 1.3 × 8 × 20 ms / 2 cores = 104 ms.
+RESULT = {
+    "machine": "x86_64, 2 cores, 2 threads used",
+    "processor": "a processor",
+    "cores": 2,
+    "default": {"workers": 1, "threads": 2},
+    "model": {"name": "a-model", "version": "1.2.3"},
+    "films": 4,
+    "rounds": 60,
+    "plan": {"loads": 3, "seconds": 3, "naive_seconds": 7},
+    "median_ms": {"bare invocation": 10.0, "served": 12.0, "served with heat map": 13.5, "naive server": 100.0},
+    "p95_ms": {"bare invocation": 11.0, "served": 13.0, "served with heat map": 15.0, "naive server": 120.0},
+    "ratio_to_bare": {"bare invocation": 1.0, "served": 1.2, "served with heat map": 1.35, "naive server": 10.0},
+    "bare_ms_by_threads": {"1": 16.0, "2": 10.0},
+    "ready_seconds": 0.5,
+    "first_answer_seconds": {
+        "pneumo": {"median": 1.5, "slowest": 1.75, "starts": 5},
+        "naive": {"median": 6.5, "slowest": 7.0, "starts": 3},
+    },
+    "worker_resident_mb": 110,
+    "memory": {
+        "pneumo": {"resident_mb": 110, "peak_mb": 250},
+        "naive": {"resident_mb": 800, "peak_mb": 850},
+    },
+    "disk": {"pneumo": {"packages_mb": 200, "own_mb": 17}, "naive": {"packages_mb": 2000, "own_mb": 44}},
+    "load": {
+        "pneumo": load((60, 50, 70, 70, 70), (20, 40, 60, 104, 200)),
+        "naive": load((10, 10, 10, 10, 10), (100, 200, 400, 800, 1600)),
+    },
+    "configurations": [
+        configuration(1, 1, 20.0, 40.0),
+        configuration(1, 2, 12.0, 60.0),
+        configuration(2, 1, 20.0, 80.0),
+    ],
+}
+
+
+def worse(*keys, value):
+    """RESULT with another value somewhere."""
+    result = copy.deepcopy(RESULT)
+    place = result
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return result
+
+
+def test_targets_are_met_at_their_limits():
+    assert [words[1:] for words in report.targets(RESULT)] == [
+        ("≥ 5", "5.00", True),
+        ("≤ 20.0 %", "20.0 %", True),
+        ("≤ 35.0 %", "35.0 %", True),
+        ("≤ 104 ms", "104 ms", True),
+        ("≤ 1.5 s", "1.5 s", True),
+        ("≤ 250 MB", "250 MB", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "keys", "value"),
+    [
+        (0, ("load", "pneumo", 4, "films_a_second"), 49.0),
+        (1, ("ratio_to_bare", "served"), 1.201),
+        (2, ("ratio_to_bare", "served with heat map"), 1.36),
+        (3, ("load", "pneumo", 3, "p95_ms"), 104.1),
+        (3, ("configurations", 0, "load", 0, "median_ms"), 19.9),  # films that cost less must also queue for less
+        (3, ("cores",), 4),
+        (4, ("first_answer_seconds", "pneumo", "median"), 1.51),
+        (5, ("memory", "pneumo", "peak_mb"), 251),
+    ],
+)
+def test_a_target_is_missed(number, keys, value):
+    met = [row[-1] for row in report.targets(worse(*keys, value=value))]
+    assert met == [index != number for index in range(6)]
+
+
+def test_page_by_hand():
+    page = report.page(RESULT)
+    for line in (
+        "| Overhead over the bare invocation | ≤ 20.0 % | 20.0 % | yes |",
+        "| 95th percentile at 8 clients: 1.3 × 8 × 20.0 ms / 2 cores | ≤ 104 ms | 104 ms | yes |",
+        "| naive server | 100.0 | 120.0 | 10.00 |",
+        "| 2 | 50 | 40 | 10 | 200 | 5.0 |",
+        "| installed for serving | 217 MB | 2044 MB |",
+        "| the slowest start | 1.75 s of 5 | 7.0 s of 3 |",
+        "| 1 × 2, the default | 12.0 | 60.0 | 90.0 | 99.0 | 1 × 100 |",
+        "| 16 | 16 × 2 | 1760 |",
+    ):
+        assert line in page.splitlines(), line
+    assert "The default, 1 × 2, reads 75 % of the films a second that the best, 2 × 1, reads" in page
+    assert "answers a film that is alone in 12.0 ms; the quickest, 1 × 2, in 12.0 ms." in page
+    assert "| 251 MB | **no** |" in report.page(worse("memory", "pneumo", "peak_mb", value=251))
+
+
+def test_write_makes_page_and_the_same_plot_each_time(tmp_path):
+    (tmp_path / "serving.json").write_text(json.dumps(RESULT))
+    report.write(tmp_path)
+    assert (tmp_path / "README.md").read_text() == report.page(RESULT)
+    first = (tmp_path / "throughput.svg").read_bytes()
+    assert first.lstrip().startswith(b"<?xml")
+    report.write(tmp_path)
+    assert (tmp_path / "throughput.svg").read_bytes() == first
+
+
+def test_committed_page_is_of_the_committed_figures():
+    assert (report.FOLDER / "README.md").read_text() == report.page(document.measured("serving"))
+
+
+def test_speed_in_the_readme():
+    section = document.speed(RESULT)
+    assert "| served with heat map | 13.5 | 1.35 |" in section.splitlines()
+    assert "Eight clients get 70 films a second, 95 % of them within 104 ms; from the naive server" in section
+    assert section.endswith("Ready 0.5 s after the start, a first answer after 1.5 s; a worker holds 110 MB.")
+
+
+def test_steady_leaves_out_beginning_and_end():
+    # Two clients: 0.5 and 0.75 find a shorter queue; the first client leaves at 2.0; 3.0 has the processor for itself.
+    spans = [[(0.0, 0.5), (0.5, 1.25), (1.25, 2.0)], [(0.0, 0.75), (0.75, 1.5), (1.5, 3.0)]]
+    took, rate = steady(spans)
+    assert took == [0.75, 0.75, 0.75]
+    assert rate == 3 / (2.0 - 0.75)
+    with pytest.raises(ValueError, match="received none"):
+        steady([[(0.0, 1.0)], [(0.0, 2.0)]])
+
+
+def test_in_turns_measures_all_but_the_first_of_each_turn():
+    calls = []
+    times = in_turns({"a": lambda n: calls.append(("a", n)), "b": lambda n: calls.append(("b", n))}, 2, 2)
+    one = {name: [(name, 0), (name, 0), (name, 1)] for name in "ab"}
+    assert calls == one["b"] + one["a"] + one["a"] + one["b"]
+    assert {name: len(values) for name, values in times.items()} == {"a": 4, "b": 4}
+
+
+def test_configurations():
+    assert configurations(1) == [(1, 1)]
+    assert configurations(2) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert set(configurations(4)) == {(1, 1), (1, 2), (2, 1), (1, 4), (2, 2), (4, 1), (2, 4), (4, 2)}
+
+
+def test_disk_counts_what_is_installed_and_served(tmp_path):
+    assert closure(("jinja2",)) == {"jinja2", "markupsafe"}
+    assert {"ai-edge-litert", "numpy", "pillow"} < pinned()
+    assert not pinned() & {"tensorflow", "keras", "matplotlib"}
+    (tmp_path / "a").write_bytes(bytes(3_000_000))
+    assert disk(set(), [tmp_path / "a"]) == {"packages_mb": 0, "own_mb": 3}
+    served = {path.relative_to(ROOT).as_posix() for path in served_files()}
+    assert {"app.py", "gunicorn.conf.py", "pneumo/served.py", "templates/index.html"} < served
+    assert {path.rsplit(".", 1)[1] for path in served if path.startswith("models/")} == {"json", "tflite", "npz"}
+    assert not [path for path in served if path.startswith(("benchmarks", "tests", "models/vgg16-chest-xray.base"))]
+
+
+def test_client_takes_answers_in_pieces_and_notices_cut_ones():
+    head = b"HTTP/1.1 %s\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+    answers = [(head % b"200 OK", b"fi", b"lm"), (head % b"503 Busy", b"busy"), (head % b"200 OK", b"fi")]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            for pieces in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    for piece in pieces:
+                        connection.sendall(piece)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = Client(listener.getsockname()[1])
+        assert client.ask(READY) == b"film"
+        with pytest.raises(RuntimeError, match=r"received HTTP.* 503 Busy: busy"):
+            client.ask(READY)
+        with pytest.raises(ConnectionError, match="received a part"):
+            client.ask(READY)
+        client.close()
+        thread.join()
+
+
+def test_a_server_that_ends_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="nowhere"), running(["nowhere:app"], tmp_path, {}, [READY]):
+        pass
+
+
+def test_the_real_server_under_a_short_load(monkeypatch):
+    monkeypatch.setenv("PNEUMO_MODEL", "nowhere")  # settings around a benchmark do not reach what it measures
+    film = (ROOT / "static" / "samples" / "IM-0509-0001.jpeg").read_bytes()
+    with pneumo_server([READY, film_request(film)], workers=2, threads=1) as server:
+        ready, answered = server.answered
+        assert 0 < ready < answered
+        client = Client(server.port)
+        for heatmap in (False, True):
+            answer = json.loads(client.ask(film_request(film, heatmap, keep=True)))
+            assert answer["label"] == "NORMAL"
+            assert ("heatmap" in answer) == heatmap
+        client.close()
+        took, rate = steady(put_under_load(server.port, [film_request(film)], clients=2, seconds=0.3))
+        assert rate > 0
+        assert all(seconds > 0 for seconds in took)
+        memory = server.memory()
+        assert 20 < memory["resident_mb"] <= memory["peak_mb"]
+    assert server.process.returncode == 0

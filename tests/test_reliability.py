@@ -1,0 +1,81 @@
+"""What `make reliability` does to a running server, a few times each, and that its report is what it measured."""
+
+import json
+import signal
+
+from tests.reliability import experiments, hostile, report
+from tests.reliability.server import ROOT, Server, until
+
+REPORT = ROOT / "reports" / "reliability.json"
+
+
+def quiet(_: str) -> None:
+    """Nobody is told of the progress."""
+
+
+def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails(tmp_path):
+    result = experiments.kill(tmp_path, quiet, times=1, clients=6, between=0.5)
+    assert result["holds"], result
+    assert result["inside_the_killed"] >= result["failed"]
+    assert result["outcomes"]["right"] >= 6
+
+
+def test_a_server_that_is_told_to_end_answers_whoever_is_inside(tmp_path):
+    result = experiments.terminate(tmp_path, quiet, times=1, clients=6)
+    assert result["inside_at_the_signal"] > 0
+    assert (result["lost"], result["exit_codes"]) == (0, [0])
+    assert result["slowest_end_seconds"] < experiments.GRACE
+    assert result["after_the_signal"]["refused"] == 6  # every client ends by being told that nobody is there
+    assert "broken" not in result["after_the_signal"]
+
+
+def test_a_reload_changes_the_model_and_no_request_fails(tmp_path):
+    result = experiments.reload(tmp_path, quiet, times=1, clients=4, between=0.5)
+    assert result["holds"], result
+    assert result["answered_by_the_new_model"] == 1
+
+
+def test_a_reload_of_a_damaged_model_changes_nothing(tmp_path):
+    card = experiments.copy_model(tmp_path)
+    model = card.with_suffix(".tflite")
+    whole = model.read_bytes()
+    with Server(tmp_path / "log", PNEUMO_MODEL=card) as server:
+        before = server.workers()
+        model.write_bytes(whole[:-1])
+        server.signal(signal.SIGHUP)
+        until(lambda: "Not reloaded" in (tmp_path / "log").read_text(), "a line in the log")
+        assert server.workers() == before
+        model.write_bytes(whole)
+        server.signal(signal.SIGHUP)
+        until(lambda: not set(before) & set(server.workers()), "other workers")
+
+
+def test_a_damaged_model_is_refused_at_the_start_in_one_sentence(tmp_path):
+    result = experiments.damaged_models(tmp_path, quiet)
+    assert result["holds"], result["cases"]
+    assert "Expected vgg16-chest-xray.tflite to have SHA-256" in result["cases"]["one bit of the model"]["said"]
+
+
+def test_hostile_requests_are_different_and_the_small_ones_are_what_they_say():
+    seen = dict(hostile.connections())
+    assert len(set(seen.values())) == len(seen)
+    scans = hostile.many_scans(64, 5)
+    assert scans.count(b"\xff\xda") == hostile.many_scans(64, 0).count(b"\xff\xda") + 5
+    assert hostile.png_of(7, 9, b"")[16:24] == b"\0\0\0\x07\0\0\0\x09"
+
+
+def test_the_report_says_what_was_measured():
+    lost = {"terminations": 2, "clients": 3, "requests": 40, "inside_at_the_signal": 6, "lost": 1}
+    lost |= {"after_the_signal": {"refused": 3}, "exit_codes": [0], "slowest_end_seconds": 1.5, "holds": False}
+    found = {"command": "c", "machine": "m", "model": {"name": "n", "version": "1"}, "experiments": {"terminate": lost}}
+    page = report.markdown(found)
+    assert "Accepted requests lost: **1** (terminate)." in page
+    assert (
+        "| SIGTERM under load | 2, 3 clients | 6 requests were inside, 1 got no whole answer; begun after the signal: "
+        "refused: 3; exit codes [0], after 1.5 s at most | **no** |" in page
+    )
+
+
+def test_the_committed_report_is_what_its_numbers_give():
+    found = json.loads(REPORT.read_text(encoding="utf-8"))
+    assert REPORT.with_suffix(".md").read_text(encoding="utf-8") == report.markdown(found)

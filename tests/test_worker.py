@@ -1,0 +1,124 @@
+"""Heads that come slowly, in pieces, or never, and connections nobody hangs up: everybody else is answered."""
+
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from pneumo.worker import HEAD_LIMIT, WAIT_SECONDS
+from tests.reliability.server import Server
+from tests.test_admission import PATIENCE
+from tests.test_metrics import get, until
+
+READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+KEPT = READY.replace(b"close", b"keep-alive")
+THREADS = 1 + 8  # PNEUMO_WAITING and what gunicorn.conf.py adds to it
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("gunicorn") / "log", PNEUMO_WAITING=1) as server:
+        yield server.port
+    assert server.process.returncode == 0
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def rest(connection):
+    """What comes until the other side closes."""
+    with connection.makefile("rb") as stream:
+        try:
+            return stream.read()
+        except ConnectionResetError:  # it closed with something unread
+            return b""
+
+
+def test_heads_that_never_end_hold_no_thread_and_are_closed(port):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(port)) for _ in range(3 * THREADS)]
+        for number, connection in enumerate(slow):
+            connection.sendall(READY[: number % 3 * 20])  # a third of them says nothing at all
+        before = time.monotonic()
+        while time.monotonic() < before + WAIT_SECONDS / 2:
+            assert get(port, "/health/ready")[0] == 200
+            for connection in slow[1::3]:
+                connection.sendall(b"x")  # a letter now and then does not help
+            time.sleep(WAIT_SECONDS / 10)
+        assert all(rest(connection) == b"" for connection in slow)
+        assert time.monotonic() - before < WAIT_SECONDS + PATIENCE / 2
+
+
+def test_a_head_in_pieces_is_answered(port):
+    for kept in (False, True):
+        with connect(port) as connection:
+            if kept:
+                connection.sendall(KEPT)
+                answer = b""
+                while not answer.endswith(b"}\n"):
+                    answer += connection.recv(HEAD_LIMIT)
+            for piece in (READY[:1], READY[1:30], READY[30:-1], READY[-1:]):
+                connection.sendall(piece)
+                time.sleep(0.1)
+            assert rest(connection).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_head_that_is_too_long_is_refused(port):
+    with connect(port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"A" * 2**20 + b"\r\n\r\n")
+        assert rest(connection).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\x01\x00\x01", b""], ids=["TLS", "nothing"])
+def test_what_is_no_head_is_closed_without_an_answer(port, data):
+    with connect(port) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        assert rest(connection) == b""
+
+
+def test_requests_sent_ahead_do_not_hold_threads(port):
+    with ExitStack() as stack:
+        for _ in range(3 * THREADS):
+            connection = stack.enter_context(connect(port))
+            connection.sendall(KEPT + READY[:20])
+        for _ in range(3 * THREADS):  # an empty line first, which is an end of a head of its own
+            stack.enter_context(connect(port)).sendall(b"\r\n\r\n" + READY[:20])
+        assert get(port, "/health/ready")[0] == 200
+
+
+def test_who_does_not_hang_up_holds_nobody_up(port):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(port)) for _ in range(3 * THREADS)]
+        before = time.monotonic()
+        for connection in slow:
+            connection.sendall(READY)
+        assert all(rest(connection).startswith(b"HTTP/1.1 200 OK") for connection in slow)
+        assert get(port, "/health/ready")[0] == 200
+        assert time.monotonic() - before < WAIT_SECONDS + PATIENCE / 2
+
+
+def test_a_refusal_is_not_lost_to_what_was_still_being_sent(port):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
+    with connect(port) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % 2**26)
+        for _ in range(60):
+            connection.sendall(bytes(2**20))
+        assert rest(connection).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_connection_is_kept_behind_a_body_that_was_refused_unread(port):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: "
+    with connect(port) as slow, connect(port) as connection:
+        slow.sendall(head + b"9\r\n\r\n")  # has the only place
+        until(lambda: 'pneumo_films_inside{state="waiting"} 1.0' in get(port, "/metrics")[1])
+        for _ in range(3):
+            connection.sendall(head + b"1000000\r\n\r\n" + bytes(10**6))
+            answer = b""
+            while not answer.endswith(b"}\n"):
+                more = connection.recv(HEAD_LIMIT)
+                assert more, "it was closed"
+                answer += more
+            assert answer.startswith(b"HTTP/1.1 503 ")
