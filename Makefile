@@ -11,7 +11,7 @@ export PORT
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test lint requirements train notebook benchmark reliability dependencies container
-.PHONY: test-container clean
+.PHONY: test-container recipes clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ train: setup ## train a model by the recipe of the served one: the base network 
 	.venv/bin/pneumo pretrain --run runs/scratch
 	.venv/bin/pneumo pretrain --start runs/scratch/base.npz
 	.venv/bin/pneumo train
+
+recipes: setup ## train every recipe (hours; ARGS= for all of them) and compare them in reports/comparison.md
+	set -e; for recipe in $$(.venv/bin/pneumo recipes | cut -d' ' -f1); do \
+	  .venv/bin/pneumo train --recipe $$recipe $(ARGS); \
+	done
+	.venv/bin/pneumo compare --films data/chest_xray/train
 
 notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
 	.venv/bin/pneumo notebook

@@ -24,7 +24,7 @@ from pneumo.card import read_card
 from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
 from pneumo.images import FORMATS, Film, decode
 from pneumo.metrics import Metrics
-from pneumo.predictor import Predictor
+from pneumo.predictor import Prediction, Predictor
 from pneumo.profile import of_site
 
 SECURITY_HEADERS = {
@@ -70,6 +70,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3600,
         WAITING=admission.limit(),
         UPLOAD_SECONDS=body.seconds(),
+        UPLOAD_RATE=body.rate(),
         KEYS=os.environ.get("PNEUMO_KEYS"),
         RATE=int(os.environ.get("PNEUMO_RATE") or "0"),
         LOG=os.environ.get("PNEUMO_LOG"),
@@ -90,7 +91,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card()), threads=app.config["THREADS"])
     app.jinja_env.globals["card"] = predictor.card
     metrics = Metrics(predictor.card.name, predictor.card.version)
-    places = admission.Admission(app.config["WAITING"], watch=metrics.inside)
+    room = app.config["WAITING"] * app.config["MAX_CONTENT_LENGTH"]
+    places = admission.Admission(app.config["WAITING"], room=room, watch=metrics.inside)
     keys, rate = access.read_keys(app.config["KEYS"]), access.Rate(app.config["RATE"])
     samples = sorted(Path(app.static_folder, "samples").glob("*.jpeg"))
 
@@ -106,10 +108,19 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         if request.endpoint in READERS:
             access.check_site(request.headers, request.host)
             rate.take(key or access.client(request.remote_addr))
+            with places.arriving():
+                receive()
             g.entered = places.enter()
-            stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
-            g.body = body.Body(stream, request.content_length, app.config["UPLOAD_SECONDS"], connection)
-            request.environ["wsgi.input"] = g.body
+
+    def receive() -> None:
+        """Wait for the whole body: from here on it is in memory."""
+        stream, connection = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
+        limits = app.config["UPLOAD_SECONDS"], app.config["UPLOAD_RATE"]
+        g.body = body.Body(stream, request.content_length, *limits, connection, places.hold)
+        request.environ["wsgi.input"] = g.body
+        request.get_data(parse_form_data=request.mimetype == "multipart/form-data")
+        if request.content_length is None:  # chunked: what is over the limit is only told when more is asked for
+            request.stream.read(1)
 
     @app.teardown_request
     def end(_: BaseException | None) -> None:
@@ -252,7 +263,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             prediction = predictor.predict(data, operating_point, force)
             metrics.read(prediction.label)
             answer = prediction.to_json()
-            return answer | {"heatmap": heatmap.data_uri(prediction.overlay())} if with_map else answer
+            return answer | {"heatmap": drawn(prediction)} if with_map else answer
 
     def read_for_page(name: str, data: bytes, operating_point: str, force: bool) -> dict:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
@@ -269,7 +280,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             return result | {
                 "answer": prediction.to_json() | {"request_id": g.request_id},
                 "film": heatmap.data_uri(preview, "JPEG", quality=85),
-                "overlay": heatmap.data_uri(prediction.overlay()),
+                "overlay": drawn(prediction),
                 "raised": bool(prediction.strengths.max() > 0),
                 "milliseconds": round((time.perf_counter() - g.started) * 1000),
             }
@@ -289,9 +300,7 @@ def uploads() -> list[tuple[str, bytes]]:
         if not files:
             raise NoFileError("Expected a picture in the multipart field `file`, received none.")
         return files
-    data = request.get_data(cache=False)
-    if request.content_length is None:  # chunked: what is over the limit is only told when more is asked for
-        request.stream.read(1)
+    data = request.get_data()
     if not data:
         raise NoFileError("Expected a picture, as multipart field `file` or as the body, received an empty request.")
     if not request.mimetype.startswith(RAW_TYPES):
@@ -304,6 +313,11 @@ def to_look_at(film: Film, data: bytes) -> np.ndarray:
     """The film (H, W) uint8 in the detail that a person looks at: the network's may be less."""
     reduced = film.pixels.size < film.width * film.height
     return decode(data, PREVIEW_SIDE).pixels if reduced else film.pixels
+
+
+def drawn(prediction: Prediction) -> str | None:
+    """The overlay as a data URI; None where the model has no map."""
+    return heatmap.data_uri(prediction.overlay()) if prediction.has_map else None
 
 
 def asked_for(name: str) -> bool:

@@ -40,9 +40,10 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or cores())
 worker_class = "pneumo.worker.Worker"
 # Each takes a file descriptor, of which a process usually has 1024.
 worker_connections = 512
-# As many threads as requests with films may be inside, and some that are always free to refuse the next one and to
-# answer health checks. Requests that no thread takes wait in gunicorn, where nothing bounds or counts them.
-threads = admission.limit() + 8
+# As many threads as requests with films may be inside or on their way, and some that are always free to refuse the next
+# one and to answer health checks. Requests that no thread takes wait in gunicorn, where nothing bounds or counts them.
+# gunicorn starts a thread when none is free: most of these are there only while uploads are slow.
+threads = admission.limit() + admission.ARRIVING + 8
 # A worker that is stuck as a whole is replaced; one slow request is not.
 timeout = 60
 graceful_timeout = 30

@@ -2,10 +2,11 @@
 
 `images` turns bytes into pixels (DICOM by `dicom`) and `predictor` pixels into an opinion, by the model of `card`;
 `heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training` and `export`
-make that model, `evaluation` and `report` say how good it is, `operating` chooses the thresholds that `card`, or a
-site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for where the model
-fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of `admission`, `access`,
-`body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
+make that model by an entry of `recipes`, `comparison` sets them side by side, and `preprocessing` is what some of them
+do to a film first. `evaluation` and `report` say how good a model is, `operating` chooses the thresholds that `card`,
+or a site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for where the
+model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of `admission`,
+`access`, `body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
 """
 
-__version__ = "1.2.0"
+__version__ = "1.3.0"

@@ -1,6 +1,7 @@
-"""How much a worker takes on: whoever comes beyond that is refused before the body is read. Knows no HTTP.
+"""How much a worker takes on: whoever comes beyond that is refused. Knows no HTTP.
 
-Without a bound everybody waits for everybody, and a browser gives up on a film whose turn would have come.
+Without a bound everybody waits for everybody, and a browser gives up on a film whose turn would have come. A request
+takes its place when its body is there: slow connections would hold all places with next to nothing.
 """
 
 import math
@@ -19,6 +20,9 @@ PATIENCE = 120  # seconds a browser waits for an answer: PATIENCE in static/page
 SLOWEST = 20  # seconds that the slowest film there is may take: dicom.SECONDS
 # Whoever is let in is answered in time, even if everybody before sent the slowest film.
 WAITING = AT_ONCE * PATIENCE // SLOWEST
+# Bodies on their way, each in a thread that sleeps. Those that hardly move are given up (`body`), and all others are
+# there soon: only so many slow connections at a time, for each worker, keep a body out.
+ARRIVING = 128
 LONGEST_RETRY = 30
 
 
@@ -30,21 +34,50 @@ def limit() -> int:
 class Admission:
     """The requests with films that are inside, at most `limit`, of whose films `at_once` are read at a time.
 
-    `watch(waiting, reading)` hears of every change; `clock` tells seconds.
+    Their bodies, and those that are `arriving`, are at most `room` bytes. `watch(arriving, waiting, reading)` hears of
+    every change; `clock` tells seconds.
     """
 
     def __init__(
         self,
         limit: int = WAITING,
         at_once: int = AT_ONCE,
-        watch: Callable[[int, int], None] = lambda waiting, reading: None,
+        room: float = math.inf,
+        watch: Callable[[int, int, int], None] = lambda arriving, waiting, reading: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limit = limit
+        self.limit, self.room = limit, room
         self._watch, self._clock = watch, clock
-        self._inside = self._reading = 0
+        self._arriving = self._inside = self._reading = self._held = 0
         self._stay = 0.0  # seconds a request lately stayed inside, the last ones counting most
         self._lock, self._turn = threading.Lock(), threading.Semaphore(at_once)
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Await the body of one request inside the `with`, unless it would be refused afterwards as things are.
+
+        Raises:
+            BusyError: as for `enter`; or as many bodies as may be are on their way.
+        """
+        with self._lock:
+            self._check(self._inside < self.limit, f"{self.limit} requests")
+            self._check(self._arriving < ARRIVING, f"{ARRIVING} uploads")
+            self._change(arriving=1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._change(arriving=-1)
+
+    def hold(self, size: int) -> None:
+        """Keep that many more bytes of a body, or as many fewer.
+
+        Raises:
+            BusyError: there is no room for them; they are not counted.
+        """
+        with self._lock:
+            self._check(size <= 0 or self._held + size <= self.room, f"{self.room / 2**20:.0f} MB")
+            self._held += size
 
     def enter(self) -> float:
         """Take one request in; what is returned is for `leave`.
@@ -54,12 +87,7 @@ class Admission:
                 whoever is inside now has left.
         """
         with self._lock:
-            if self._inside >= self.limit:
-                seconds = min(LONGEST_RETRY, max(1, math.ceil(self._stay)))
-                raise BusyError(
-                    f"Expected at most {self.limit} requests at a time, received one more: try again in {seconds} s.",
-                    seconds,
-                )
+            self._check(self._inside < self.limit, f"{self.limit} requests")
             self._change(inside=1)
             return self._clock()
 
@@ -81,7 +109,13 @@ class Admission:
                 with self._lock:
                     self._change(reading=-1)
 
-    def _change(self, inside: int = 0, reading: int = 0) -> None:
+    def _check(self, free: bool, bound: str) -> None:
+        if not free:
+            seconds = min(LONGEST_RETRY, max(1, math.ceil(self._stay)))
+            raise BusyError(f"Expected at most {bound} at a time, received more: try again in {seconds} s.", seconds)
+
+    def _change(self, arriving: int = 0, inside: int = 0, reading: int = 0) -> None:
+        self._arriving += arriving
         self._inside += inside
         self._reading += reading
-        self._watch(self._inside - self._reading, self._reading)
+        self._watch(self._arriving, self._inside - self._reading, self._reading)

@@ -3,11 +3,14 @@
 import csv
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import keras
 import numpy as np
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from pneumo.augment import augment
 from pneumo.errors import RunError
@@ -18,7 +21,8 @@ class Batches(keras.utils.PyDataset):
     """Batches of (n, size, size, 3) float32 in 0..255 and their targets; augmented ones differ from epoch to epoch.
 
     With a `seed` the films are shuffled and augmented, and every batch depends on (seed, epoch, index) alone, whichever
-    thread makes it. Without one they come as they are, in order. `acquisition` is that of `augment.augment`.
+    thread makes it. Without one they come as they are, in order. `acquisition` and
+    `augmentation` are those of `augment.augment`, `weights` (n,) how much each film counts.
     """
 
     def __init__(
@@ -29,10 +33,12 @@ class Batches(keras.utils.PyDataset):
         batch: int,
         seed: int | None = None,
         acquisition: float = 1.0,
+        weights: np.ndarray | None = None,
+        augmentation: str = "films",
     ) -> None:
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
         self.films, self.targets, self.size, self.batch, self.seed = films, targets, size, batch, seed
-        self.acquisition = acquisition
+        self.acquisition, self.weights, self.augmentation = acquisition, weights, augmentation
         self.start(epoch=0)
 
     def start(self, epoch: int) -> None:
@@ -46,19 +52,32 @@ class Batches(keras.utils.PyDataset):
         """Augmented batches are all full; the last, smaller one is kept only when measuring."""
         return -(-len(self.films) // self.batch) if self.seed is None else max(1, len(self.films) // self.batch)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Make batch `index` of this epoch."""
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
         films = self.films[chosen]
         if self.seed is not None:
             seed = int(np.random.default_rng((self.seed, self.epoch, index)).integers(2**31))
-            films = augment(films, seed, self.acquisition)
+            films = augment(films, seed, self.acquisition, self.augmentation)
         grey = np.stack([squash(film, self.size) for film in films]).astype(np.float32)
-        return np.repeat(grey[..., None], 3, axis=-1), self.targets[chosen]
+        batch = np.repeat(grey[..., None], 3, axis=-1), self.targets[chosen]
+        return batch if self.weights is None else (*batch, self.weights[chosen])
 
     def on_epoch_end(self) -> None:
         """Draw a new order."""
         self.start(self.epoch + 1)
+
+
+class StopWhen(keras.callbacks.Callback):
+    """End the training after `times` epochs on end of which `reached(logs)` holds; counts anew after a resume."""
+
+    def __init__(self, reached: Callable[[dict], bool], times: int = 1) -> None:
+        super().__init__()
+        self.reached, self.times, self.seen = reached, times, 0
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.seen = self.seen + 1 if self.reached(logs) else 0
+        self.model.stop_training = self.model.stop_training or self.seen >= self.times
 
 
 class _ContinueOrder(keras.callbacks.Callback):
@@ -70,6 +89,46 @@ class _ContinueOrder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.batches.start(self.model._initial_epoch or 0)  # where BackupAndRestore says to go on
+
+
+class _Feed(PyDatasetAdapter):
+    """How Keras hands out batches, counting the seconds in which the one that is asked for is not there yet.
+
+    On TensorFlow that is asked inside the step, with nothing fetched ahead: no callback would see it. And step and
+    index of a batch are not the same: what an epoch's threads have made too much comes first in the next.
+    """
+
+    waited = 0.0
+
+    def _get_iterator(self) -> Iterator[tuple]:
+        batches = super()._get_iterator()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+class _Waiting(keras.callbacks.Callback):
+    """Adds to an epoch's logs how many `seconds` its training took and, of a feed, what share was `waiting` for it."""
+
+    def __init__(self, feed: _Feed | None) -> None:
+        super().__init__()
+        self.feed = feed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began, self.before = time.perf_counter(), self.feed.waited if self.feed else 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.ended = time.perf_counter()  # validation comes behind the last
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        seconds = self.ended - self.began
+        logs["seconds"] = seconds
+        if self.feed:
+            logs["waiting"] = (self.feed.waited - self.before) / seconds
 
 
 def claim(folder: Path, config: object) -> None:
@@ -93,31 +152,43 @@ def fit(
     folder: Path,
     name: str,
     best: bool = False,
+    watchers: Sequence[keras.callbacks.Callback] = (),
     **options: object,
 ) -> None:
     """`model.fit`, on batches or on arrays, that writes `history-NAME.csv` and goes on where a killed run stopped.
 
+    The history has a column `seconds`, of each epoch's training, and on batches `waiting`, the share of them that it
+    waited for a batch.
     The model must be fresh: a resumed fit leaves its epoch behind in it. With `best` it ends with the weights of the
-    epoch that had the lowest validation loss.
+    epoch that had the lowest validation loss. `watchers` are further callbacks. TensorBoard's logs lie in
+    `tensorboard-NAME`.
     """
     history = folder / f"history-{name}.csv"
+    done = read_columns(history) if history.exists() else {}
     callbacks = [
         keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True),
         *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
     ]
     if best:
-        done = read_columns(history).get("val_loss", []) if history.exists() else []
         callbacks.append(
             keras.callbacks.ModelCheckpoint(
                 folder / f"best-{name}.weights.h5",
                 save_best_only=True,
                 save_weights_only=True,
-                initial_value_threshold=min(done, default=None),  # of the epochs before the run was killed
+                # of the epochs before the run was killed
+                initial_value_threshold=min(done.get("val_loss", []), default=None),
             )
         )
+    arguments, feed = train, None
+    if isinstance(train, Batches):
+        feed = _Feed(train, class_weight=options.pop("class_weight", None))
+        arguments = (feed,)
+    if not done or "seconds" in done:  # rows are appended under the columns that are there
+        callbacks.append(_Waiting(feed))
     callbacks.append(keras.callbacks.CSVLogger(history, append=True))
+    callbacks.append(keras.callbacks.TensorBoard(folder / f"tensorboard-{name}"))
+    callbacks += watchers
     verbose = 1 if sys.stdout.isatty() else 2  # a progress bar for people, a line an epoch for log files
-    arguments = (train,) if isinstance(train, Batches) else train
     model.fit(*arguments, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)
     if best:
         model.load_weights(folder / f"best-{name}.weights.h5")
@@ -128,3 +199,10 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]} if rows else {}
+
+
+def waiting_share(folder: Path, name: str) -> float | None:
+    """Share of the time of all epochs of a `fit` on batches that training waited for one: 0..1, None if not known."""
+    history = folder / f"history-{name}.csv"
+    columns = read_columns(history) if history.exists() else {}
+    return float(np.average(columns["waiting"], weights=columns["seconds"])) if "waiting" in columns else None

@@ -1,26 +1,35 @@
 """A request's body on its way in: it comes whole and in time, or is refused. Knows no Flask.
 
 Without it a body that is cut short is read as if it were whole, one that is malformed is a fault of the server, and one
-that trickles in holds a place among those that are let in (`admission`) for as long as it likes.
+that trickles in holds a thread for as long as it likes.
 """
 
 import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from pneumo.errors import IncompleteError, SlowError
 
 TICK = 0.2  # seconds between two looks at the clock
-# Werkzeug asks for 64 kB at a time, and gunicorn copies what it has read ahead each time: 1 ms for a film of 500 kB.
-AHEAD = 2**20
+# What is asked for at a time: gunicorn returns when all of it is there, and what is not returned is not counted. In
+# pieces of 1 MB a film over 10 kB/s would seem to stand still; in these it costs as much processor time.
+PIECE = 16 * 1024
+GRACE = 5.0  # seconds before the rate is looked at: lines begin slowly and pause
 
 
 def seconds() -> float:
     """How long a body may take, from PNEUMO_UPLOAD_SECONDS."""
     return float(os.environ.get("PNEUMO_UPLOAD_SECONDS") or "60")
+
+
+def rate() -> float:
+    """How many bytes of a body have to come a second on average, from PNEUMO_UPLOAD_RATE; 0: any rate will do."""
+    return float(os.environ.get("PNEUMO_UPLOAD_RATE") or "4000")
 
 
 class Stream(Protocol):
@@ -31,7 +40,7 @@ class Stream(Protocol):
 
 
 class Clock:
-    """Hurries every body whose time is over, from one thread: a timer for each would start a thread for each."""
+    """Hurries every body that is late, from one thread: a timer for each would start a thread for each."""
 
     def __init__(self) -> None:
         self._running: set[Body] = set()
@@ -54,9 +63,10 @@ class Clock:
         while True:
             time.sleep(TICK)
             with self._lock:  # whoever stops meanwhile waits: the connection's next request must not be hurried
+                now = time.monotonic()
                 for body in self._running:
-                    if time.monotonic() > body.until:
-                        body.hurry()
+                    if why := body.late(now):
+                        body.hurry(why)
 
 
 _clock = Clock()
@@ -65,16 +75,25 @@ _clock = Clock()
 class Body:
     """A `wsgi.input` around another: `length` bytes if that is known, in `seconds` from the first that is asked for.
 
-    `connection` is gunicorn's socket; without one, the time is only looked at when something has come.
+    After GRACE it has to come at `rate` bytes a second on average. `connection` is gunicorn's socket; without one, the
+    time is only looked at when something has come. `hold` is told how many bytes are in memory now, and of fewer than
+    none that they no longer are; it may refuse.
     """
 
     def __init__(
-        self, stream: Stream, length: int | None, seconds: float, connection: socket.socket | None = None
+        self,
+        stream: Stream,
+        length: int | None,
+        seconds: float,
+        rate: float = 0,
+        connection: socket.socket | None = None,
+        hold: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._stream, self._missing, self._connection = stream, length, connection
-        self._ahead = memoryview(b"")
-        self._seconds, self._late = seconds, False
-        self.until: float | None = None  # time.monotonic()
+        self._stream, self._length, self._connection, self._hold = stream, length, connection, hold
+        self._seconds, self._rate = seconds, rate
+        self.received = 0  # bytes
+        self._began: float | None = None  # time.monotonic()
+        self._hurried: str | None = None  # why
         self._errors: tuple[type[Exception], ...] = (OSError,)
         if connection is not None:
             from gunicorn.http.errors import ParseException  # loaded already, where there is such a socket
@@ -82,47 +101,56 @@ class Body:
             self._errors = (OSError, ParseException)
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes, none at the end.
+        """Return at most `size` bytes, all if that is below 0, none at the end.
 
         Raises:
             IncompleteError: the connection ended before the body did, or what comes is no body.
-            SlowError: it took too long.
+            SlowError: it took too long, or came too slowly.
+            PneumoError: whatever `hold` refuses with.
         """
-        if not self._ahead:
-            ahead = self._missing is not None and 0 <= size < AHEAD
-            self._ahead = memoryview(self._receive(min(AHEAD, self._missing) if ahead else size))
-        end = len(self._ahead) if size < 0 else size
-        data, self._ahead = self._ahead[:end], self._ahead[end:]
-        return bytes(data)
-
-    def _receive(self, size: int) -> bytes:
-        if self.until is None:
-            self.until = time.monotonic() + self._seconds
+        if size < 0:
+            return b"".join(iter(partial(self.read, PIECE), b""))
+        if self._began is None:
+            self._began = time.monotonic()
             _clock.start(self)
+        size = min(size, PIECE)
         try:
             data = self._stream.read(size)
         except self._errors:
             data, broken = b"", True  # the reason would quote what was sent
         else:
             broken = False
-        if self._late:
-            raise SlowError(f"Expected the whole request within {self._seconds:.0f} s, received a part of it.")
-        if self._missing is not None:
-            self._missing -= len(data)
-        if broken or (not data and size and (self._missing or 0) > 0):
-            self.close()
+        if self._hurried:
+            raise SlowError(self._hurried)
+        self._hold(len(data))
+        self.received += len(data)
+        missing = self._length is not None and self.received < self._length
+        if broken or (not data and size and missing):
+            _clock.stop(self)
             raise IncompleteError("Expected a whole request, received a part of it.")
-        if not data or self._missing == 0:
-            self.close()
+        if not missing and (self._length is not None or not data):
+            _clock.stop(self)
         return data
 
-    def close(self) -> None:
-        """Stop the clock."""
-        _clock.stop(self)
+    def late(self, now: float) -> str | None:
+        """Tell why it is too late at `now`, in seconds of time.monotonic(), if it is."""
+        took = now - self._began
+        if took > self._seconds:
+            return f"Expected the whole request within {self._seconds:.0f} s, received a part of it."
+        # a piece may be on its way of which nothing is known
+        if took > GRACE and self.received + PIECE < self._rate * took:
+            return f"Expected at least {self._rate:.0f} bytes a second, received fewer."
+        return None
 
-    def hurry(self) -> None:
-        """Wake up who waits for bytes; an answer can still be sent."""
-        self._late = True
+    def hurry(self, why: str) -> None:
+        """Wake up who waits for bytes, who is told `why`; an answer can still be sent."""
+        self._hurried = why
         if self._connection is not None:
             with suppress(OSError):  # it may have ended already
                 self._connection.shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Stop the clock; what was received is no longer in memory."""
+        _clock.stop(self)
+        self._hold(-self.received)
+        self.received = 0

@@ -15,6 +15,7 @@ from pneumo.dataset import LABELS
 from pneumo.errors import ModelError, OperatingPointError, RunError
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
+RECIPE_CARDS = MODELS / "recipes"  # of the models of `pneumo train --recipe`
 DEFAULT_MODEL = "vgg16-chest-xray"
 POINTS = ("screening", "balanced", "specific")  # operating points, of rising threshold
 TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, at the highest or above
@@ -27,13 +28,15 @@ class Card:
     `probability = sigmoid(slope · logit + intercept)`; a film is PNEUMONIA from the threshold of its operating point
     on. `thresholds` has that of each of POINTS, `profile` the name of the site's profile that they are of, if any.
     `heatmap_scale` is how far above the threshold's logit a position must lie to be drawn in full colour.
-    `feature_shapes` are those of the outputs that the gate looks at.
+    `feature_shapes` are those of the outputs that the gate looks at. `steps` are those of `preprocessing.STEPS` that
+    the film goes through once it is squashed.
     """
 
     path: Path
     name: str
     version: str
     size: int
+    steps: tuple[str, ...]
     output_shape: tuple[int, ...]
     feature_shapes: tuple[tuple[int, ...], ...]
     thresholds: dict[str, float]
@@ -148,6 +151,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             name=contents["name"],
             version=contents["version"],
             size=int(contents["input"]["size"]),
+            steps=tuple(contents["input"]["preprocessing"]),
             output_shape=tuple(contents["output"]["shape"]),
             feature_shapes=tuple(map(tuple, contents["output"]["features"])),
             thresholds=thresholds,
@@ -169,7 +173,8 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
         raise ModelError(f"Expected slope > 0 and heatmap scale > 0, all finite, in {path}.")
     for role, (file, expected) in wanted.items():
         if not file.is_file():
-            raise ModelError(f"Expected the {role} model at {file}, found no file.")
+            again = f" `{contents['receipt']['command']}` makes it." if contents.get("recipe") else ""
+            raise ModelError(f"Expected the {role} model at {file}, found no file.{again}")
         if (received := sha256(file)) != expected:
             raise ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
     return card

@@ -1,6 +1,7 @@
 """`pneumo evaluate`: how good the served model is on a folder of labelled films."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +142,7 @@ def evaluate(
 def _faithfulness(
     predictor: "Predictor", films: "Sequence[Example]", target: Sequence, probability: Sequence, threshold: float
 ) -> dict | None:
-    """What deleting the regions of the heat map does to the pneumonias called so; None where there is none."""
+    """What deleting the regions of the heat map does to the pneumonias called so; None without any or a map."""
     import numpy as np
 
     from pneumo.faithfulness import choose, deletions, faithfulness
@@ -149,9 +150,9 @@ def _faithfulness(
     from pneumo.operating import sigmoid
 
     chosen = choose(target, np.asarray(probability) >= threshold)
-    if not chosen:
-        return None
     card = predictor.card
+    if not chosen or math.prod(card.output_shape) == 1:
+        return None
 
     def tested(index: int) -> tuple:
         film = squash(decode(films[index].path.read_bytes()).pixels, card.size)

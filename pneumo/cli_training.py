@@ -1,10 +1,10 @@
-"""`pneumo pretrain | train | notebook | document`: the commands that need the training environment."""
+"""`pneumo pretrain | recipes | train | compare | notebook | document`: what needs the training environment."""
 
 from pathlib import Path
 
 import click
 
-from pneumo.card import DEFAULT_MODEL, MODELS
+from pneumo.card import DEFAULT_MODEL, MODELS, RECIPE_CARDS
 
 FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 data_option = click.option(
@@ -27,29 +27,46 @@ def _parts(data: Path) -> dict:
 @data_option
 @click.option("--run", type=click.Path(path_type=Path), default=Path("runs/pretrain"), show_default=True)
 @click.option("--start", type=click.Path(path_type=Path, exists=True), help="Base weights to go on from.")
+@click.option(
+    "--matched",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of a film's weight that makes acquisition say nothing of the label.",
+)
 @click.option("--seed", default=0, show_default=True)
-def pretrain(data: Path, run: Path, start: Path | None, seed: int) -> None:
+def pretrain(data: Path, run: Path, start: Path | None, matched: float, seed: int) -> None:
     """Train the chest-xray base, from scratch unless told to go on (hours); a killed run resumes."""
     from pneumo.pretraining import CONTINUED, FROM_SCRATCH, PretrainConfig
     from pneumo.pretraining import pretrain as run_pretraining
 
     parts = _parts(data)
-    config = PretrainConfig(stages=CONTINUED if start else FROM_SCRATCH, start=start, seed=seed)
+    config = PretrainConfig(stages=CONTINUED if start else FROM_SCRATCH, start=start, matched=matched, seed=seed)
     weights = run_pretraining(parts["train"], parts["validation"], run, config)
     click.echo(f"The base is in {weights}; now: pneumo train --base {weights}")
 
 
 @click.command()
+def recipes() -> None:
+    """List what `pneumo train --recipe` can train."""
+    from pneumo.recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        click.echo(f"{name:12} {recipe.about}")
+
+
+@click.command()
 @data_option
-@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True)
+@click.option("--recipe", "name", metavar="NAME", help="One of `pneumo recipes`; else the shipped model's.")
+@click.option("--run", type=click.Path(path_type=Path), help="Checkpoints and histories; else runs/train or runs/NAME.")
 @click.option(
     "--base",
-    default="chest-xray",
-    show_default=True,
-    help="chest-xray (of `pneumo pretrain` if it ran here, else the shipped one), imagenet (a download), or an .npz.",
+    help="Weights to begin with: chest-xray (of `pneumo pretrain` if it ran here, else the shipped one), imagenet (a "
+    "download), an .npz, or none; else the recipe's.",
 )
-@click.option("--epochs", default=5, show_default=True, help="With the base frozen.")
-@click.option("--tune-epochs", default=3, show_default=True, help="With the last block unfrozen; 0 for none.")
+@click.option("--epochs", type=click.IntRange(1), help="Of VGG-16 with the base frozen; else the recipe's.")
+@click.option("--tune-epochs", type=click.IntRange(0), help="Of VGG-16 with the last block unfrozen; 0 for none.")
+@click.option("--image-size", "size", type=click.IntRange(64), help="Pixels a side; else the recipe's.")
 @click.option(
     "--others",
     type=FOLDER,
@@ -60,30 +77,59 @@ def pretrain(data: Path, run: Path, start: Path | None, seed: int) -> None:
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option(
-    "--card", type=click.Path(path_type=Path), default=MODELS / f"{DEFAULT_MODEL}.json", help="What to write."
+    "--card", type=click.Path(path_type=Path), help="What to write; else the shipped card or recipes/NAME.json."
 )
 def train(
     data: Path,
-    run: Path,
-    base: str,
-    epochs: int,
-    tune_epochs: int,
+    name: str | None,
+    run: Path | None,
+    base: str | None,
+    epochs: int | None,
+    tune_epochs: int | None,
+    size: int | None,
     others: Path | None,
     elsewhere: Path | None,
     seed: int,
-    card: Path,
+    card: Path | None,
 ) -> None:
-    """Train the top, export the served model, choose its threshold, and write its card."""
+    """Train a model and publish it: the served file, the weights, the card. A killed run resumes.
+
+    Without a recipe the shipped one, from the notebook.
+    """
+    from dataclasses import replace
+
+    from pneumo.comparison import record
     from pneumo.publish import publish
-    from pneumo.training import TrainConfig
+    from pneumo.recipes import IMAGENET, RECIPES
     from pneumo.training import train as run_training
 
-    config = TrainConfig(find_base(base), epochs=epochs, tune_epochs=tune_epochs, seed=seed)
+    if name and name not in RECIPES:
+        raise click.BadParameter(f"expected one of {', '.join(RECIPES)}, received {name!r}.", param_hint="--recipe")
+    recipe = RECIPES[name or "vgg16"]
+    base = base or recipe.base
+    sizes = {"size": size} | ({"film_size": size} if recipe.config.network != "vgg16" else {}) if size else {}
+    changed = {"epochs": epochs, "tune_epochs": tune_epochs}
+    config = replace(
+        recipe.config,
+        base_weights=find_base(base),
+        seed=seed,
+        **sizes,
+        **{key: value for key, value in changed.items() if value is not None},
+    )
+    if config.network != "vgg16" and config.base_weights not in (IMAGENET, None):
+        raise click.BadParameter(f"expected imagenet or none for {name}, received {base!r}.", param_hint="--base")
+    if config.network == "vgg16" and config.base_weights is None:
+        raise click.BadParameter("VGG-16 needs a base: its layers stay as they are.", param_hint="--base")
+    run = run or Path("runs") / (name or "train")
+    card = card or (RECIPE_CARDS / f"{name}.json" if name else MODELS / f"{DEFAULT_MODEL}.json")
+
     parts = _parts(data)
     trained = run_training(parts["train"], parts["validation"], run, config)
-    base_name = "imagenet" if base == "imagenet" else "chest-xray"
     others, elsewhere = others or data.parent / "not_chest_xray", elsewhere or data.parent / "adults"
-    written = publish(trained, config, parts, card, base_name, others, elsewhere)
+    base_name = base if base in (IMAGENET, "none") else "chest-xray"
+    written = publish(trained, config, parts, card, base_name, others, elsewhere, name)
+    if name:
+        record(written, trained, parts)
     result = written.contents["metrics"]["internal_test"]
     click.echo(
         f"{card}: internal test of {result['n']} films: AUC {result['auc']:.4f}, "
@@ -91,14 +137,27 @@ def train(
     )
 
 
-def find_base(base: str) -> Path | None:
-    """Path of the base weights that `base` names, None for Keras' ImageNet weights.
+@click.command()
+@click.argument("folder", type=FOLDER, default=RECIPE_CARDS, metavar="[DIR]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True)
+@click.option("--films", type=FOLDER, help="Kaggle's train folder, for pictures of every preprocessing step.")
+def compare(folder: Path, out: Path, films: Path | None) -> None:
+    """Write comparison.md from what `pneumo train --recipe` left in DIR, with ROC curves and learning curves."""
+    from pneumo.comparison import write_comparison
+
+    click.echo(write_comparison(folder, out, films))
+
+
+def find_base(base: str) -> Path | str | None:
+    """Path of the base weights that `base` names; "imagenet" stays, and "none" is None.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
-    if base == "imagenet":
-        return None
+    from pneumo.recipes import IMAGENET
+
+    if base in (IMAGENET, "none"):
+        return None if base == "none" else IMAGENET
     if base != "chest-xray":
         candidates = [Path(base)]
     else:
@@ -157,4 +216,4 @@ def document(check: bool) -> None:
         path.write_text(texts[path], encoding="utf-8")
 
 
-COMMANDS = (pretrain, train, notebook, document)
+COMMANDS = (pretrain, recipes, train, compare, notebook, document)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.errors import PneumoError
-from pneumo.images import decode, squash
+from pneumo.images import DECODE_AT_LEAST, decode
+from pneumo.preprocessing import prepare
 
 LABELS = ("NORMAL", "PNEUMONIA")
 AETIOLOGIES = ("normal", "bacteria", "virus")
@@ -134,12 +135,12 @@ def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_
     return {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
 
 
-def load(examples: Sequence[Example], size: int) -> np.ndarray:
-    """Decode and squash every film: (n, size, size) uint8. An unreadable film raises, with its name."""
+def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> np.ndarray:
+    """Decode and prepare every film: (n, size, size) uint8. An unreadable film raises, with its name."""
 
     def one(example: Example) -> np.ndarray:
         try:
-            return squash(decode(example.path.read_bytes()).pixels, size)
+            return prepare(decode(example.path.read_bytes(), max(size, DECODE_AT_LEAST)).pixels, size, steps)[0]
         except PneumoError as error:
             raise type(error)(f"{example.path}: {error}") from None
 

@@ -28,6 +28,7 @@ SOURCES = {  # what is measured, where it is kept, and the command that measures
     ),
     "serving": ("benchmarks/serving.json", "make benchmark"),
     "sizes": ("benchmarks/sizes.json", "python benchmarks/sizes.py ORIGINALS COPIES"),
+    "comparison": ("reports/comparison.json", "pneumo compare --films data/chest_xray/train"),
     "trial": (
         "reports/input_size.json",
         "pneumo pretrain --start BASE, with Stage(224, 2, 1e-4, acquisition=0.5) behind pretraining.CONTINUED",
@@ -187,6 +188,24 @@ def answer(card: Card, golden: list[dict]) -> str:
     return f"```sh\ncurl -F file=@{SAMPLE} http://localhost:5000/predict\n```\n\n```json\n{shown}\n```"
 
 
+def recipes(comparison: dict) -> str:
+    """Table of what the recipes reach on the internal test, and what a film costs."""
+    lines = [
+        "| recipe | AUC | sensitivity | specificity | loss | million parameters | ms a film |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in comparison.items():
+        test = row["internal_test"]
+        cells = (
+            f"`{name}`: {row['about']}",
+            *(f"{test[key]:.3f}" for key in ("auc", "sensitivity", "specificity", "loss")),
+            f"{row['parameters'] / 1e6:.1f}",
+            f"{row['milliseconds']:.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def fill(text: str, sections: dict[str, str]) -> str:
     """Put every section between its marks.
 
@@ -247,5 +266,6 @@ def documented(path: Path) -> str:
         "points": points(card),
         "audit": shortcuts(measured("audit")),
         "speed": speed(measured("serving")),
+        "recipes": recipes(measured("comparison")),
     }
     return fill(path.read_text(encoding="utf-8"), sections)

@@ -4,21 +4,29 @@ import contextlib
 import io
 import logging
 import re
+import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from pneumo.images import to_input
-from pneumo.networks import served_model
+from pneumo.networks import GATE_LAYERS, served_model
 
 
-def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
-    """Write `networks.served_model` as full-integer int8, calibrated on `films` (n, H, W) uint8.
+def export(
+    model: keras.Model,
+    films: np.ndarray,
+    path: Path,
+    layers: Sequence[str] = GATE_LAYERS["vgg16"],
+    precision: str = "int8",
+) -> None:
+    """Write `networks.served_model` in float32, or as full-integer int8, calibrated on `films` (n, H, W) uint8.
 
-    The last 1×1 convolution stays in float32, so that the logits do not move in steps of 1/256 of their range, and so
-    do the averages that the gate looks at.
+    Of int8, the last 1×1 convolution stays in float32, so that the logits do not move in steps of 1/256 of their range,
+    and so do the averages that the gate looks at.
 
     Raises:
         ValueError: the converter put in an operation that plain LiteRT does not have.
@@ -31,7 +39,12 @@ def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
         plain = Path(folder, "float.tflite")
         logging.getLogger("tensorflow").setLevel(logging.WARNING)  # it would say where temporary files lie
         with contextlib.redirect_stdout(io.StringIO()):  # and so would this
-            served_model(model).export(plain, format="litert", verbose=False)
+            served_model(model, layers).export(plain, format="litert", verbose=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if precision == "float32":
+            shutil.copyfile(plain, path)
+            _only_plain_operations(path)
+            return
         interpreter = Interpreter(str(plain))
         ((signature, ends),) = interpreter.get_signature_list().items()
         (last,) = (one["name"] for one in interpreter.get_output_details() if one["shape"][-1] == 1)
@@ -44,9 +57,14 @@ def export(model: keras.Model, films: np.ndarray, path: Path) -> None:
         ):
             worker.update_quantization_recipe(where, operation, algorithm_key="no_quantize")
         examples = [{ends["inputs"][0]: to_input(film, size)} for film in films]
-        path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(io.StringIO()):  # sizes of temporary files
             worker.quantize(worker.calibrate({signature: examples})).export_model(path, overwrite=True)
+    _only_plain_operations(path)
+
+
+def _only_plain_operations(path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
     for operation in Interpreter(str(path))._get_ops_details():
         if operation["op_name"].startswith("Flex"):
             raise ValueError(f"Expected only LiteRT's own operations in {path}, received {operation['op_name']}.")

@@ -43,8 +43,15 @@ def overlay(strengths: np.ndarray, width: int, height: int) -> Image.Image:
     return picture
 
 
-def blend(film: np.ndarray, picture: Image.Image) -> Image.Image:
-    """Lay the overlay over (H, W) uint8: an RGB picture of the overlay's shape, BLENDED_SIDE pixels long."""
+def blend(film: np.ndarray, picture: Image.Image | None) -> Image.Image:
+    """Lay the overlay over (H, W) uint8: an RGB picture of the overlay's shape, BLENDED_SIDE pixels long.
+
+    Without an overlay, the film alone in that size.
+    """
+    if picture is None:
+        alone = Image.fromarray(film).convert("RGB")
+        ratio = BLENDED_SIDE / max(alone.size)
+        return alone.resize([max(1, round(side * ratio)) for side in alone.size], Image.Resampling.BICUBIC)
     size = tuple(max(1, round(side * BLENDED_SIDE / LONGER_SIDE)) for side in picture.size)
     base = Image.fromarray(film).resize(size, Image.Resampling.BICUBIC).convert("RGBA")
     over = picture.convert("RGBA").resize(size, Image.Resampling.BICUBIC)

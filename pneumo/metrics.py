@@ -32,14 +32,14 @@ class Metrics:
         self._films = Counter("pneumo_films", "Films read, by label", ["label"], **add)
         # livesum, livemax: a worker that has ended waits for nothing and serves no model
         inside = Gauge(
-            "pneumo_films_inside", "Films waiting or being read", ["state"], multiprocess_mode="livesum", **add
+            "pneumo_films_inside", "Films on their way, waiting or read", ["state"], multiprocess_mode="livesum", **add
         )
-        self._waiting, self._reading = inside.labels("waiting"), inside.labels("reading")
+        self._inside = [inside.labels(state) for state in ("arriving", "waiting", "reading")]
         self._model = Gauge(
             "pneumo_model_info", "The model served: always 1", ["name", "version"], multiprocess_mode="livemax", **add
         )
         self._model.labels(model, version).set(1)
-        self.inside(0, 0)
+        self.inside(0, 0, 0)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count one request by the name of its route, and how long it took."""
@@ -56,10 +56,10 @@ class Metrics:
         """Count one film by its label."""
         self._films.labels(label).inc()
 
-    def inside(self, waiting: int, reading: int) -> None:
-        """Say how many films wait and how many are read now."""
-        self._waiting.set(waiting)
-        self._reading.set(reading)
+    def inside(self, arriving: int, waiting: int, reading: int) -> None:
+        """Say how many films are on their way, wait and are read now."""
+        for state, count in zip(self._inside, (arriving, waiting, reading), strict=True):
+            state.set(count)
 
     def text(self) -> tuple[bytes, str]:
         """Everything in Prometheus' text format, of all workers where there are several, and its content type."""

@@ -4,7 +4,7 @@ Every figure is read from the card, the reports or the benchmarks (SOURCES); her
 `pneumo document` writes it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pneumo.card import POINTS, Card
 from pneumo.document import SOURCES, Measured, measured, points, refused, shipped, shortcuts
@@ -95,7 +95,7 @@ def _training(contents: Measured, trial: Measured) -> list[str]:
     receipt, agreement = contents["receipt"], contents["agreement"]
     return [
         f"- `{receipt['command']}`: {_hours(receipt['seconds'])} on an {receipt['machine']}, trained "
-        f"{', '.join(receipt['trained_layers'])}.",
+        f"{', '.join(receipt['trained_layers'])}{_waiting([receipt])}.",
         *_base(receipt["base"]),
         *_size(trial),
         f"- {', '.join(f'{name} {version}' for name, version in receipt['versions'].items())}.",
@@ -121,11 +121,20 @@ def _base(receipt: Measured) -> Iterator[str]:
         yield f"- Base: `{receipt['command']}`."
         return
     stages = [f"{stage['epochs']} epochs at {stage['size']} pixels" for stage in receipt["config"]["stages"]]
-    spent = _hours(sum(end["seconds"] for end in receipt["stages"].values()))
-    yield f"- Base: `{receipt['command']}`, {spent}: {', '.join(stages)}; normal, bacterial and viral told apart."
+    ends = receipt["stages"].values()
+    spent = _hours(sum(end["seconds"] for end in ends))
+    told = f"{', '.join(stages)}; normal, bacterial and viral told apart{_waiting(ends)}"
+    yield f"- Base: `{receipt['command']}`, {spent}: {told}."
     if start := receipt["config"].get("start"):
         yield f"- It went on from the base with SHA-256 `{start['sha256']}`:"
         yield from _base(start["receipt"])
+
+
+def _waiting(ends: Iterable[Measured]) -> str:
+    """What share of their epochs was spent waiting for films, where it was measured."""
+    known = [(end["waiting"], end["seconds"]) for end in ends if end.get("waiting") is not None]
+    share = sum(waiting * seconds for waiting, seconds in known) / sum(seconds for _, seconds in known) if known else 0
+    return f"; {100 * share:.1f} % of the epochs' time spent waiting for films" if known else ""
 
 
 def _hours(seconds: float) -> str:
@@ -216,7 +225,7 @@ def _audit(audit: Measured) -> list[str]:
     return [
         shortcuts(audit),
         "",
-        "The same films, changed so that a shortcut is gone:",
+        "The same films, changed so that a shortcut is gone, or as films are changed on their way:",
         "",
         *_table(("", "AUC", "sensitivity", "specificity", "same label"), rows),
     ]

@@ -1,10 +1,12 @@
-"""The architectures: VGG-16 as published, its batch-normalised twin to train from scratch, and the per-position head.
+"""The architectures: VGG-16 as published, its batch-normalised twin, ResNet50V2, plain CNNs, and the heads on them.
 
-Simonyan and Zisserman, arXiv 1409.1556. Layers are named as in `keras.applications.vgg16`, and the graph is flat, so
-that `get_layer("block5_conv3")` works. All networks here read (n, H, W, 3) float32 RGB in 0..255.
+Simonyan and Zisserman, arXiv 1409.1556; He et al., arXiv 1603.05027. VGG-16's layers are named as in
+`keras.applications.vgg16`, and every graph is flat, so that `get_layer("block5_conv3")` works. All networks here read
+(n, H, W, 3) float32 RGB in 0..255.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -19,7 +21,12 @@ CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for
 MAP_NAME = "logit_map"
 TOP_NAMES = ("top_conv1", MAP_NAME)
 LAST_BLOCK = CONV_NAMES[-3:]
-GATE_LAYERS = ("block2_pool", "block3_pool", LAST_CONV)  # what the gate looks at: texture, parts, chest
+# What the gate looks at in each network: texture, parts, chest
+GATE_LAYERS = {
+    "vgg16": ("block2_pool", "block3_pool", LAST_CONV),
+    "resnet50v2": ("conv2_block2_out", "conv3_block3_out", "conv4_block5_out"),
+    "cnn": ("block2_pool", "block3_pool", "block4_pool"),
+}
 
 
 def vgg16(size: int | None) -> keras.Model:
@@ -106,10 +113,63 @@ def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
     """
     x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
     x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, h, w, units)
-    x = keras.layers.Dropout(dropout, name="top_dropout2")(x)
+    return _end(base.input, keras.layers.Dropout(dropout, name="top_dropout2")(x))
+
+
+def resnet50v2(size: int, dense: Sequence[int], dropout: float, imagenet: bool = False) -> keras.Model:
+    """ResNet50V2 (random or ImageNet weights), then groups of dense layer and dropout: -> probability (n, 1).
+
+    The dense layers are 1×1 convolutions, and the film's logit is the mean of the map in which they end.
+    """
+    inputs = keras.Input((size, size, 3), name="film")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="to_one")(inputs)
+    weights = "imagenet" if imagenet else None
+    base = keras.applications.ResNet50V2(include_top=False, weights=weights, input_tensor=x)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.95  # 0.99 is for epochs of thousands of steps, not of a hundred
+    x = base.output
+    for number, units in enumerate(dense, 1):
+        x = keras.layers.Conv2D(units, 1, activation="relu", name=f"top_dense{number}")(x)
+        x = keras.layers.Dropout(dropout, name=f"top_dropout{number}")(x)
+    return _end(inputs, x)
+
+
+def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int], dropout: float) -> keras.Model:
+    """Plain CNN: a block of convolution and max-pooling for each of `filters`, Flatten, dense layers: -> (n, 1).
+
+    `normalised` puts batch normalisation into each block, `dropout` stands behind each dense layer. The flattened film
+    has one position, so there is no map.
+    """
+    x = inputs = keras.Input((size, size, 3), name="film")
+    x = keras.layers.Rescaling(1 / 255, name="to_one")(x)
+    for block, count in enumerate(filters, 1):
+        x = keras.layers.Conv2D(count, 3, padding="same", name=f"block{block}_conv")(x)
+        if normalised:
+            x = keras.layers.BatchNormalization(momentum=0.95, name=f"block{block}_bn")(x)
+        x = keras.layers.ReLU(name=f"block{block}_relu")(x)
+        x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for number, units in enumerate(dense, 1):
+        x = keras.layers.Dense(units, activation="relu", name=f"top_dense{number}")(x)
+        x = keras.layers.Dropout(dropout, name=f"top_dropout{number}")(x)
+    return _end(inputs, keras.layers.Reshape((1, 1, x.shape[-1]), name="position")(x))
+
+
+def _end(inputs: keras.KerasTensor, x: keras.KerasTensor) -> keras.Model:
+    """Features of positions (n, h, w, c) -> one logit each, their mean, the probability of pneumonia (n, 1)."""
     logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, h, w, 1)
     logit = keras.layers.GlobalAveragePooling2D(name="logit")(logit_map)  # (n, 1)
-    return keras.Model(base.input, keras.layers.Activation("sigmoid", name="probability")(logit), name="pneumo")
+    return keras.Model(
+        inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
+    )
+
+
+def build(name: str, size: int, **options: object) -> keras.Model:
+    """The whole network of that name in GATE_LAYERS, with its head and drawn weights: film -> probability (n, 1)."""
+    if name == "vgg16":
+        return add_head(vgg16(size), **options)
+    return {"resnet50v2": resnet50v2, "cnn": cnn}[name](size, **options)
 
 
 def features_input(base: keras.Model) -> keras.Model:
@@ -118,13 +178,13 @@ def features_input(base: keras.Model) -> keras.Model:
     return keras.Model(features, features, name="features")
 
 
-def served_model(model: keras.Model) -> keras.Model:
-    """What is exported: film -> its map of logits, and of each of GATE_LAYERS the averages of both halves.
+def served_model(model: keras.Model, layers: Sequence[str] = GATE_LAYERS["vgg16"]) -> keras.Model:
+    """What is exported: film -> its map of logits, and of each of `layers` the averages of both halves.
 
     (n, h, w, 1), then (n, 2, 1, C) each: upper and lower half, since a film that is upside down has the same averages
     over all.
     """
-    seen = [model.get_layer(name).output for name in GATE_LAYERS]
+    seen = [model.get_layer(name).output for name in layers]
     halves = [
         keras.layers.AveragePooling2D((x.shape[1] // 2, x.shape[2]), name=f"halves_{x.shape[3]}")(x) for x in seen
     ]
@@ -132,12 +192,12 @@ def served_model(model: keras.Model) -> keras.Model:
 
 
 def map_model(model: keras.Model) -> keras.Model:
-    """The same network ending at its map of logits: film -> (n, size/16, size/16, 1)."""
+    """The same network ending at its map of logits: film -> (n, h, w, 1)."""
     return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
 
 
 def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.ndarray]]:
-    """Weights of the named layers: layer name -> [kernel, bias]."""
+    """Weights of the named layers: layer name -> its arrays, as Keras orders them."""
     return {name: model.get_layer(name).get_weights() for name in names}
 
 
@@ -155,14 +215,15 @@ def load_layers(model: keras.Model, path: Path) -> None:
         ValueError: a layer is missing in the model or has another shape.
     """
     with np.load(path, allow_pickle=False) as stored:
-        names = dict.fromkeys(key.rsplit("/", 1)[0] for key in stored.files)
-        for name in names:
-            model.get_layer(name).set_weights([stored[f"{name}/{i}"].astype(np.float32) for i in (0, 1)])
+        arrays = Counter(key.rsplit("/", 1)[0] for key in stored.files)
+        for name, count in arrays.items():
+            model.get_layer(name).set_weights([stored[f"{name}/{i}"].astype(np.float32) for i in range(count)])
 
 
 def from_card(card: Card) -> keras.Model:
-    """The float32 Keras model that the served file was made of: the base weights, then the trained top over them."""
-    model = add_head(vgg16(card.size), **card.contents["head"])
+    """The float32 Keras model that the served file was made of: its base, if it has one, then what was trained."""
+    model = build(size=card.size, **card.contents["network"])
     for role in ("base", "top"):
-        load_layers(model, card.file(role))
+        if role in card.contents["files"]:
+            load_layers(model, card.file(role))
     return model

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from pneumo.images import decode, squash
 
@@ -115,7 +115,7 @@ def jpeg_quality(data: bytes) -> int:
 
 
 def interventions(measured: Sequence[dict[str, float]]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """By name, what takes one nuisance out of a film: (SIZE, SIZE) uint8 -> the same.
+    """By name, what takes one nuisance out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
 
     `measured` are the `features` of the films that will be changed: from them come the common sharpness and tone.
     """
@@ -127,7 +127,27 @@ def interventions(measured: Sequence[dict[str, float]]) -> dict[str, Callable[[n
         "corners and borders masked": lambda film: mask_corners(mask_borders(film)),
         "sharpness equalised": functools.partial(blur_to, target=float(common)),
         "tone equalised": functools.partial(tone_to, mean=mean, deviation=deviation),
+        **EVERYDAY,
     }
+
+
+def jpeg(film: np.ndarray, quality: int) -> np.ndarray:
+    """Save (H, W) uint8 as a JPEG of that quality, and read it again."""
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, "JPEG", quality=quality)
+    return decode(buffer.getvalue()).pixels
+
+
+# By name, what happens to a film on its way without changing what a reader sees: the label should stay.
+EVERYDAY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "flipped left to right": lambda film: np.ascontiguousarray(film[:, ::-1]),
+    "brighter by a fifth": lambda film: (1.2 * film).round().clip(0, 255).astype(np.uint8),
+    "darker by a fifth": lambda film: (0.8 * film).round().astype(np.uint8),
+    "saved as JPEG of quality 50": functools.partial(jpeg, quality=50),
+    "blurred by a pixel": lambda film: np.asarray(Image.fromarray(film).filter(ImageFilter.GaussianBlur(1))),
+    "turned by 5°": lambda film: np.asarray(Image.fromarray(film).rotate(5, Image.Resampling.BICUBIC)),
+    "half the size": lambda film: squash(film, SIZE // 2),
+}
 
 
 def mask_corners(film: np.ndarray) -> np.ndarray:

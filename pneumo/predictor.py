@@ -12,7 +12,7 @@ from pneumo.card import Card, read_card
 from pneumo.dataset import LABELS
 from pneumo.errors import NotChestFilmError
 from pneumo.gate import Verdict, read_gate
-from pneumo.images import Film, decode
+from pneumo.images import DECODE_AT_LEAST, Film, decode
 from pneumo.served import Served
 
 SMALL_SIDE = 128
@@ -45,8 +45,15 @@ class Prediction:
         hidden = ("refused", "film", "logit_map", "strengths")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
-    def overlay(self) -> Image.Image:
-        """The regions that raised the probability, clear elsewhere, at the film's aspect ratio."""
+    @property
+    def has_map(self) -> bool:
+        """Whether the model says where: a network that flattens the film has one position, and no map."""
+        return self.logit_map.size > 1
+
+    def overlay(self) -> Image.Image | None:
+        """The regions that raised the probability, clear elsewhere, at the film's aspect ratio; None without a map."""
+        if not self.has_map:
+            return None
         return heatmap.overlay(self.strengths, self.film.width, self.film.height)
 
 
@@ -62,7 +69,7 @@ class Predictor:
         self.gate = read_gate(self.card.file("gate"), self.card.contents.get("gate", {}).get("limits", {}))
         self._served = Served(self.card, threads, at_once)
 
-    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         """One forward pass, see `Served.look`."""
         return self._served.look(pixels)
 
@@ -91,8 +98,8 @@ class Predictor:
         """
         operating_point = self.card.operating_point(operating_point)
         threshold = self.card.thresholds[operating_point]
-        film = decode(data)
-        logit_map, features = self.look(film.pixels)
+        film = decode(data, max(self.card.size, DECODE_AT_LEAST))
+        logit_map, features, notes = self.look(film.pixels)
         verdict = self.gate.judge(features)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
@@ -105,7 +112,7 @@ class Predictor:
             triage=self.card.triage(probability),
             model=self.card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *_doubts(film, verdict)],
+            warnings=[*film.warnings, *notes, *_doubts(film, verdict)],
             refused=verdict.refused,
             film=film,
             logit_map=logit_map,

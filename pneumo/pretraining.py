@@ -14,10 +14,13 @@ import keras
 import numpy as np
 
 from pneumo import networks
-from pneumo.batches import Batches, claim, fit
+from pneumo.audit import matched, nuisance_score
+from pneumo.batches import Batches, claim, fit, waiting_share
 from pneumo.card import base_receipt, sha256
-from pneumo.dataset import AETIOLOGIES, Example, load
+from pneumo.dataset import AETIOLOGIES, LABELS, Example, children, content_hashes, load
+from pneumo.nuisance import features
 
+MOST = 6.0  # a film counts at most as much as this many: few contradict their label, and would be learned by heart
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
 
 
@@ -43,7 +46,8 @@ CONTINUED = (Stage(112, 20, 8e-4, acquisition=0.5),)
 class PretrainConfig:
     """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it.
 
-    `start` is a folded base to go on from, None to begin from scratch.
+    `start` is a folded base to go on from, None to begin from scratch. `matched` is the share of a film's weight that
+    follows `audit.matched`, under which acquisition says nothing of the label.
     """
 
     stages: tuple[Stage, ...] = FROM_SCRATCH
@@ -52,9 +56,27 @@ class PretrainConfig:
     batch: int = 32
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
+    matched: float = 0.0
     averaged_share: float = 0.1  # the moving average of weights looks back over this share of a stage
     warm_up_share: float = 0.08
     seed: int = 0
+
+
+def weigh(examples: list[Example], share: float) -> np.ndarray:
+    """How much each film counts: (n,) float32, 1 on average in each class.
+
+    `share` of it goes to films by the weights under which the nuisance score tells nothing, at most MOST to a film.
+    """
+    measured = [features(example.path.read_bytes()) for example in examples]
+    target = np.array([example.target for example in examples])
+    score = nuisance_score(measured, target, children(examples, content_hashes(examples)))
+    overlap = matched(target, score, np.ones((1, len(target))))[0]
+    weights = np.zeros(len(target), np.float32)
+    for number in range(len(LABELS)):
+        of = target == number
+        mixed = np.minimum(1 - share + share * overlap[of] / overlap[of].mean(), MOST)
+        weights[of] = mixed / mixed.mean()
+    return weights
 
 
 def _settle_norms(model: keras.Model, batches: Batches, count: int = 40) -> None:
@@ -103,6 +125,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             name: one_hot[[AETIOLOGIES.index(e.aetiology) for e in part]]
             for name, part in (("train", train), ("validation", validation))
         }
+        weights = weigh(train, config.matched) if config.matched else None
         model = None
         for number, stage in enumerate(config.stages):
             # a fresh model a stage: a resumed fit leaves its epoch behind in the model
@@ -118,24 +141,28 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
                 continue
             started = time.monotonic()
             seed = config.seed + 1000 * number
-            batches = Batches(films["train"], target["train"], stage.size, config.batch, seed, stage.acquisition)
+            batches = Batches(
+                films["train"], target["train"], stage.size, config.batch, seed, stage.acquisition, weights
+            )
             watched = Batches(films["validation"], target["validation"], stage.size, config.batch)
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
             _run_stage(model, stage, config, batches, watched, folder)
             _settle_norms(model, batches)
             model.save_weights(done)
             measured = model.evaluate(watched, verbose=0, return_dict=True)
-            end = {"seconds": round(time.monotonic() - started), "validation with averaged weights": measured}
+            end = {"seconds": round(time.monotonic() - started), "waiting": waiting_share(folder, str(stage.size))}
+            end |= {"validation with averaged weights": measured}
             (folder / f"stage-{stage.size}.json").write_text(json.dumps(end))
             print(f"stage {stage.size} px: {end}", flush=True)
-        weights = folder / "base.npz"
-        networks.save_layers(networks.fold(model), weights, "float16")
+        base = folder / "base.npz"
+        networks.save_layers(networks.fold(model), base, "float16")
         ends = {s.size: json.loads((folder / f"stage-{s.size}.json").read_text()) for s in config.stages}
         command = "pneumo pretrain" + (f" --start {config.start.name}" if config.start else "")
+        command += f" --matched {config.matched}" if config.matched else ""
         receipt = {"command": command, "config": asdict(config) | {"start": None}, "stages": ends}
         if config.start:  # without what came before it, nobody could make it again
             receipt["config"]["start"] = {"sha256": sha256(config.start), "receipt": base_receipt(config.start)}
-        weights.with_suffix(".json").write_text(json.dumps(receipt, indent=2))
-        return weights
+        base.with_suffix(".json").write_text(json.dumps(receipt, indent=2))
+        return base
     finally:
         keras.mixed_precision.set_global_policy("float32")

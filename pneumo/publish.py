@@ -9,19 +9,25 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from pneumo import __version__, networks
+from pneumo.batches import Batches
 from pneumo.card import POINTS, Card, base_receipt, describe_file, read_card
 from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
 from pneumo.evaluation import evaluate
 from pneumo.export import export
 from pneumo.gate_training import pictures, teach
-from pneumo.operating import DEFAULT, decide, sigmoid
+from pneumo.images import DECODE_AT_LEAST, decode
+from pneumo.operating import DEFAULT, WANTED_SENSITIVITY, decide, sigmoid
+from pneumo.recipes import IMAGENET, TrainConfig
 from pneumo.served import Served
-from pneumo.training import TrainConfig, Trained, receipt
+from pneumo.training import Trained, receipt
 
 CALIBRATION_FILMS = 200  # of the train part, to measure the ranges that int8 must cover
 HEATMAP_PERCENTILE = 95
+PRECISIONS = ("int8", "float32")  # the first that agrees with float is served
+AUC_APART, SAME_LABEL = 0.002, 0.99
 SOURCE = {
     "title": "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification",
     "authors": "Kermany, Zhang, Goldbaum",
@@ -50,11 +56,13 @@ def publish(
     base_name: str,
     others: Path | None = None,
     elsewhere: Path | None = None,
+    recipe: str | None = None,
 ) -> Card:
     """Write `path` (the card) and beside it NAME.tflite, .gate.npz, .base.npz, .top.npz. Returns the card, read back.
 
-    `others` is a folder of pictures of anything else and `elsewhere` one of frontal films of other hospitals, to teach
-    the gate; without them it learns from what is made of films, and the card says so.
+    Only VGG-16 has a base. Served is int8 where it agrees with float on validation, else float32. `others` is a folder
+    of pictures of anything else and `elsewhere` one of frontal films of other hospitals, to teach the gate; without
+    them it learns from what is made of films, and the card says so. `recipe` is its name in `recipes.RECIPES`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = {
@@ -63,55 +71,74 @@ def publish(
         "base": path.with_suffix(".base.npz"),
         "top": path.with_suffix(".top.npz"),
     }
-    if config.base_weights is None:
+    if config.network != "vgg16":
+        del files["base"]
+        origin = {"command": f"keras.applications, {IMAGENET}" if config.base_weights else "none: from scratch"}
+    elif config.base_weights == IMAGENET:
         model = networks.vgg16(config.size)
         networks.load_imagenet(model)
         networks.save_layers(networks.take_layers(model, networks.CONV_NAMES), files["base"], "float16")
         origin = {"command": "keras.applications.VGG16(weights='imagenet')"}
     else:
         origin = base_receipt(config.base_weights)
-    if config.base_weights and config.base_weights.resolve() != files["base"].resolve():
-        shutil.copyfile(config.base_weights, files["base"])
+        if config.base_weights.resolve() != files["base"].resolve():
+            shutil.copyfile(config.base_weights, files["base"])
     shutil.copyfile(trained.weights, files["top"])
     contents = {
         "name": path.stem,
         "version": __version__,
         "labels": list(LABELS),
         "base": base_name,
-        "head": {"units": config.units, "dropout": config.dropout},
-        "input": {"size": config.size, "channels": 3, "range": [0, 255], "resize": "bicubic to a square"},
+        "recipe": recipe,
+        "network": {"name": config.network} | config.options,
+        "input": {
+            "size": config.size,
+            "channels": 3,
+            "range": [0, 255],
+            "resize": "bicubic to a square",
+            "preprocessing": list(config.steps),
+        },
         # the identity, until validation has been through the served model
         "calibration": {"slope": 1.0, "intercept": 0.0},
         "default_operating_point": DEFAULT,
         "operating_points": {name: {"threshold": 0.5} for name in POINTS},
         "heatmap": {"scale": 1.0},
     }
-    model = networks.add_head(networks.vgg16(config.size), config.units, config.dropout)
+    model = networks.build(config.network, config.size, **config.options)
     for role in ("base", "top"):
-        networks.load_layers(model, files[role])
-    positions, *halves = ([1, *output.shape[1:]] for output in networks.served_model(model).outputs)
+        if role in files:
+            networks.load_layers(model, files[role])
+    contents["parameters"] = model.count_params()
+    layers = networks.GATE_LAYERS[config.network]
+    positions, *halves = ([1, *output.shape[1:]] for output in networks.served_model(model, layers).outputs)
     contents["output"] = {
         "shape": positions,
         "meaning": "logits of positions; their mean is the film's logit",
         "features": halves,
     }
     some = np.random.default_rng(config.seed).permutation(len(parts["train"]))[:CALIBRATION_FILMS]
-    export(model, load([parts["train"][i] for i in some], config.size), files["served"])
-    contents["files"] = {role: describe_file(file) for role, file in files.items() if role != "gate"}
+    calibration = load([parts["train"][i] for i in some], config.size, config.steps)
     # Under another name: a run that is killed here must not leave a card that says the identity beside a real model.
     unfinished = path.with_suffix(".unfinished.json")
-    served = Served(_write(contents, unfinished, ("served",)))
+    for precision in PRECISIONS:
+        export(model, calibration, files["served"], layers, precision)
+        contents["precision"] = precision
+        contents["files"] = {role: describe_file(file) for role, file in files.items() if role != "gate"}
+        served = Served(_write(contents, unfinished, ("served",)))
+        maps = {"validation": _maps(served, parts["validation"], config)}
+        if precision == PRECISIONS[-1] or _as_good(model, parts["validation"], config, maps["validation"]):
+            break
     unfinished.unlink()
+    maps["internal_test"] = _maps(served, parts["internal_test"], config)
 
     contents["gate"] = teach(
         lambda film: served.look(film)[1],
-        {part: load(parts[part], config.size) for part in parts},
+        {part: load(parts[part], config.film_size if config.steps else config.size) for part in parts},
         pictures(others),
         pictures(elsewhere),
         files["gate"],
     )
     contents["files"]["gate"] = describe_file(files["gate"])
-    maps = {part: _maps(served, parts[part], config.size) for part in ("validation", "internal_test")}
     target = {part: np.array([e.target for e in parts[part]]) for part in maps}
     logit = {part: maps[part].mean(axis=(1, 2)) for part in maps}
     patients = {part: [e.patient for e in parts[part]] for part in maps}
@@ -140,7 +167,7 @@ def publish(
         "split": f"train folder by patient, 80/10/10, stratified by aetiology, seed {SPLIT_SEED}",
         "parts": {part: _describe(examples) for part, examples in parts.items()},
     }
-    contents["receipt"] = receipt(config, trained, base_name) | {"base": origin}
+    contents["receipt"] = receipt(config, trained, base_name, recipe) | {"base": origin}
     contents["intended_use"] = INTENDED_USE
     contents["limits"] = LIMITS
     return _write(contents, path, tuple(files))
@@ -151,23 +178,37 @@ def _write(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:
     return read_card(path, roles=roles)
 
 
-def _maps(served: Served, examples: list[Example], size: int) -> np.ndarray:
+def _maps(served: Served, examples: list[Example], config: TrainConfig) -> np.ndarray:
     """Maps of logits of the served model: (n, h, w) float32."""
-    return np.stack([served.look(film)[0] for film in load(examples, size)])
+    at_least = max(config.size, DECODE_AT_LEAST)
+    return np.stack([served.look(decode(e.path.read_bytes(), at_least).pixels)[0] for e in examples])
+
+
+def _float_logits(model: object, examples: list[Example], config: TrainConfig) -> np.ndarray:
+    """Logits of the float32 Keras model: (n,)."""
+    films = load(examples, config.size, config.steps)
+    batches = Batches(films, np.zeros(len(films)), config.size, config.batch)
+    return networks.map_model(model).predict(batches, verbose=0).mean(axis=(1, 2, 3))
+
+
+def _as_good(model: object, examples: list[Example], config: TrainConfig, served: np.ndarray) -> bool:
+    """Whether the served maps tell the labels as the float32 model's do: AUC, and the label of most films."""
+    target = np.array([e.target for e in examples])
+    full, small = _float_logits(model, examples, config), served.mean(axis=(1, 2))
+    apart = abs(roc_auc_score(target, full) - roc_auc_score(target, small))
+    # at what will be the threshold: a quantile of validation's pneumonias
+    floors = (np.quantile(logit[target == 1], 1 - WANTED_SENSITIVITY) for logit in (full, small))
+    above = [logit >= floor for logit, floor in zip((full, small), floors, strict=True)]
+    return bool(apart <= AUC_APART and np.mean(above[0] == above[1]) >= SAME_LABEL)
 
 
 def _agreement(model: object, examples: list[Example], config: TrainConfig, served: np.ndarray, card: dict) -> dict:
     """The float32 Keras model against the served one on the internal test."""
-    from sklearn.metrics import roc_auc_score
-
-    from pneumo.batches import Batches
-
     target = np.array([e.target for e in examples])
-    batches = Batches(load(examples, config.size), target, config.size, config.batch)
-    maps = networks.map_model(model).predict(batches, verbose=0)[..., 0]
     slope, intercept = card["calibration"]["slope"], card["calibration"]["intercept"]
     threshold = card["operating_points"][DEFAULT]["threshold"]
-    full, small = (sigmoid(slope * m.mean(axis=(1, 2)) + intercept) for m in (maps, served))
+    logits = _float_logits(model, examples, config), served.mean(axis=(1, 2))
+    full, small = (sigmoid(slope * logit + intercept) for logit in logits)
     return {
         "n": len(target),
         "auc_float": float(roc_auc_score(target, full)),

@@ -17,6 +17,7 @@ from pneumo.faithfulness import MOVED, RANDOM, STRONGEST, sentence
 from pneumo.heatmap import blend
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pneumo.predictor import Prediction
@@ -251,6 +252,12 @@ def deletion(tested: dict) -> "Figure":
 def confusion(result: dict) -> "Figure":
     """Confusion matrix with counts."""
     figure, axes = blank("Called", "Is", f"Threshold {result['threshold']:.4f}")
+    draw_confusion(axes, result)
+    return figure
+
+
+def draw_confusion(axes: "Axes", result: dict) -> None:
+    """Draw the confusion matrix with counts on `axes`."""
     counts = result["confusion"]
     cells = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
     axes.imshow(cells, cmap="Blues", vmin=0, vmax=2 * max(1, cells.max()))  # half the scale: black text stays legible
@@ -259,7 +266,6 @@ def confusion(result: dict) -> "Figure":
     axes.grid(False)
     for (row, column), count in np.ndenumerate(cells):
         axes.text(column, row, str(count), ha="center", va="center", fontsize=16)
-    return figure
 
 
 def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callable[[int], "Prediction"]) -> "Figure":

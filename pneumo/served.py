@@ -11,6 +11,7 @@ from pneumo.card import Card
 from pneumo.errors import ModelError
 from pneumo.gate import flatten
 from pneumo.images import to_input
+from pneumo.preprocessing import prepare
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -29,7 +30,7 @@ class Served:
     def __init__(self, card: Card, threads: int = 2, at_once: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._size = card.size
+        self._size, self._steps = card.size, card.steps
 
         def start() -> Interpreter:
             try:
@@ -55,17 +56,24 @@ class Served:
         self._map, self._features = index[card.output_shape], [index[shape] for shape in card.feature_shapes]
         # invoke() lets other threads run, but none may touch its interpreter meanwhile
         self._start, self._free, self._limit = start, [first], threading.Semaphore(at_once)
-        self.look(np.zeros((card.size, card.size), np.uint8))  # the first pass is slow: have it now
+        try:
+            self.look(np.zeros((card.size, card.size), np.uint8))  # the first pass is slow: have it now
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"{card.name} needs the Python package {error.name} for its preprocessing ({', '.join(card.steps)}): "
+                "install requirements.txt (`make setup`)."
+            ) from None
 
-    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W) uint8 -> (h, w) float32 logits, whose mean is the film's logit, and the gate's features (d,)."""
-        batch = to_input(pixels, self._size)
+    def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """(H, W) uint8 -> (h, w) float32 logits, whose mean is the film's logit, the gate's features (d,), warnings."""
+        film, warnings = prepare(pixels, self._size, self._steps)
+        batch = to_input(film, self._size)
         with self._taken() as interpreter:
             interpreter.tensor(self._input)()[:] = batch  # set_tensor would make a copy of the view first
             interpreter.invoke()
             logit_map = interpreter.get_tensor(self._map)[0, :, :, 0]
             features = [interpreter.get_tensor(index) for index in self._features]
-        return logit_map, flatten(features)
+        return logit_map, flatten(features), warnings
 
     @contextmanager
     def _taken(self) -> "Iterator[Interpreter]":

@@ -40,6 +40,7 @@ class MeanGrey(Predictor):
             name="mean-grey",
             version="1",
             size=224,
+            steps=(),
             output_shape=(1, 14, 14, 1),
             feature_shapes=(),
             thresholds={"screening": threshold / 2, "balanced": threshold, "specific": (1 + threshold) / 2},
@@ -54,7 +55,7 @@ class MeanGrey(Predictor):
 
     def look(self, pixels):
         mean = np.clip(squash(pixels, 224).mean() / 255, 0.001, 0.999)
-        return np.full((14, 14), math.log(mean / (1 - mean))), np.array([self.unlike])
+        return np.full((14, 14), math.log(mean / (1 - mean))), np.array([self.unlike]), ()
 
 
 @pytest.fixture

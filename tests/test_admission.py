@@ -63,7 +63,7 @@ def test_one_more_than_the_bound_is_refused_until_one_has_left():
     gate = Admission(limit=2, clock=Clock())
     first = gate.enter()
     gate.enter()
-    with pytest.raises(BusyError, match=r"at most 2 requests at a time, received one more: try again in 1 s\."):
+    with pytest.raises(BusyError, match=r"at most 2 requests at a time, received more: try again in 1 s\."):
         gate.enter()
     gate.leave(first)
     gate.enter()
@@ -94,6 +94,42 @@ def test_when_to_come_again_follows_how_long_requests_stay():
     assert told() == "30"
 
 
+def test_bodies_on_their_way_take_no_place_and_are_bounded_themselves(monkeypatch):
+    monkeypatch.setattr(admission, "ARRIVING", 2)
+    seen = []
+    gate = Admission(limit=1, watch=lambda *now: seen.append(now))
+    with gate.arriving():
+        with gate.arriving():
+            with pytest.raises(BusyError, match=r"at most 2 uploads at a time"), gate.arriving():
+                pass
+            place = gate.enter()
+        with pytest.raises(BusyError, match=r"at most 1 requests at a time"), gate.arriving():
+            pass  # it would be refused when it is there
+        gate.leave(place)
+        with gate.arriving():
+            pass
+    assert seen == [(1, 0, 0), (2, 0, 0), (2, 1, 0), (1, 1, 0), (1, 0, 0), (2, 0, 0), (1, 0, 0), (0, 0, 0)]
+
+
+def test_a_body_that_fails_to_arrive_is_no_longer_on_its_way(monkeypatch):
+    monkeypatch.setattr(admission, "ARRIVING", 1)
+    gate = Admission()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), gate.arriving():
+            _ = 1 / 0
+
+
+def test_bodies_have_so_much_room_and_give_it_back():
+    gate = Admission(room=2**20)
+    gate.hold(2**20 - 1)
+    gate.hold(1)
+    for _ in range(2):
+        with pytest.raises(BusyError, match=r"at most 1 MB at a time"):
+            gate.hold(1)
+    gate.hold(-5)
+    gate.hold(5)
+
+
 def test_only_so_many_are_read_at_a_time_and_all_is_told_to_who_watches():
     seen, gone = [], threading.Event()
     gate = Admission(limit=9, at_once=1, watch=lambda *now: seen.append(now))
@@ -107,12 +143,12 @@ def test_only_so_many_are_read_at_a_time_and_all_is_told_to_who_watches():
         other = threading.Thread(target=read)
         other.start()
         assert not gone.is_set()
-        assert seen == [(1, 0), (2, 0), (1, 1)]
+        assert seen == [(0, 1, 0), (0, 2, 0), (0, 1, 1)]
     assert gone.wait(PATIENCE)
     other.join(PATIENCE)
     gate.leave(first)
     gate.leave(second)
-    assert seen[3:] == [(2, 0), (1, 1), (2, 0), (1, 0), (0, 0)]
+    assert seen[3:] == [(0, 2, 0), (0, 1, 1), (0, 2, 0), (0, 1, 0), (0, 0, 0)]
 
 
 def test_a_film_that_fails_gives_its_turn_back():

@@ -1,6 +1,7 @@
-"""Bodies that are not what they say, or do not come: refused by name, and their places are free again."""
+"""Bodies that are not what they say, or do not come: refused by name, and nobody else waits for them."""
 
 import io
+import re
 import socket
 import threading
 import time
@@ -10,8 +11,9 @@ import pytest
 from gunicorn.http.errors import InvalidChunkSize
 
 from app import create_app
-from pneumo.body import TICK, Body
-from pneumo.errors import IncompleteError, SlowError
+from pneumo import body as module
+from pneumo.body import GRACE, PIECE, TICK, Body
+from pneumo.errors import BusyError, IncompleteError, SlowError
 from tests.conftest import SAMPLES
 from tests.reliability.server import Server
 from tests.test_admission import PATIENCE
@@ -48,7 +50,7 @@ def test_a_body_that_breaks_is_refused_without_repeating_it(error):
 
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(IncompleteError) as refusal:
-        Body(Broken(), None, 60, ours).read(4)
+        Body(Broken(), None, 60, connection=ours).read(4)
     assert "Jane" not in str(refusal.value)
 
 
@@ -56,7 +58,7 @@ def test_who_waits_for_a_body_is_woken_up():
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb", buffering=0) as stream:
         theirs.sendall(b"abc")
-        body = Body(stream, 9, 0.05, ours)
+        body = Body(stream, 9, 0.05, connection=ours)
         assert body.read(9) == b"abc"
         with pytest.raises(SlowError, match="Expected the whole request within 0 s"):
             body.read(9)
@@ -64,11 +66,81 @@ def test_who_waits_for_a_body_is_woken_up():
         assert theirs.recv(9) == b"an answer"
 
 
+def test_a_body_slower_than_the_rate_is_given_up_after_a_moment():
+    length = 10 * PIECE
+    body = Body(io.BytesIO(bytes(length)), length, seconds=60, rate=4000)
+    body.read(1)  # begins
+    began = body._began
+    assert body.late(began + GRACE) is None, "lines may begin with a pause"
+    assert body.late(began + GRACE + 0.01) == "Expected at least 4000 bytes a second, received fewer."
+    for _ in range(4):
+        assert len(body.read(10 * PIECE)) == PIECE, "a piece at a time: of what is on its way nothing is known"
+    enough = (body.received + PIECE) / 4000  # 1 + 5 pieces of 16,384 bytes: 20.5 s
+    assert body.late(began + enough - 0.01) is None
+    assert body.late(began + enough + 0.01)
+    assert "within 60 s" in body.late(began + 60.01), "the rate does not lengthen the time in all"
+
+
+def test_a_bad_line_passes_and_a_trickle_does_not(monkeypatch):
+    """A phone at 10 kB/s, that pauses for three seconds at first; one at a byte a second."""
+    monkeypatch.delenv("PNEUMO_UPLOAD_RATE", raising=False)
+    for speed, pause, passes in ((10_000, 3, True), (1, 0, False)):
+        body = Body(io.BytesIO(), 500_000, seconds=60, rate=module.rate())
+        body._began = 0.0
+        late = []
+        for tenth in range(490):
+            now = tenth / 10
+            body.received = int(max(0, now - pause) * speed) // PIECE * PIECE
+            late.append(body.late(now))
+        assert any(late) != passes
+
+
+def test_the_rate_wakes_up_who_waits_and_can_be_turned_off(monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.05)
+    for rate, refused in ((1e9, True), (0, False)):
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ours.makefile("rb", buffering=0) as stream:
+            body = Body(stream, 9, 60, rate, ours)
+            if refused:
+                with pytest.raises(SlowError, match="Expected at least 1000000000 bytes a second"):
+                    body.read(9)
+            else:
+                threading.Timer(4 * TICK, theirs.sendall, [b"ninebytes"]).start()
+                assert body.read(9) == b"ninebytes"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", 4000), ("0", 0), ("250.5", 250.5)])
+def test_the_setting_changes_the_rate(monkeypatch, value, expected):
+    monkeypatch.setenv("PNEUMO_UPLOAD_RATE", value)
+    assert module.rate() == expected
+
+
+def test_what_has_come_is_held_until_the_end_or_refused():
+    held = []
+
+    def hold(size):
+        if sum(held) + size > 6:
+            raise BusyError("full")
+        held.append(size)
+
+    body = Body(io.BytesIO(b"ninebytes"), 9, 60, hold=hold)
+    assert body.read(4) == b"nine"
+    with pytest.raises(BusyError):
+        body.read(4)
+    body.close()
+    body.close()
+    assert sum(held) == 0
+
+
+def test_all_of_a_body_at_once():
+    assert Body(io.BytesIO(bytes(3 * PIECE + 1)), None, 60).read() == bytes(3 * PIECE + 1)
+
+
 def test_a_body_that_is_there_stops_the_clock():
     for length in (None, 9):
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            assert all_of(Body(io.BytesIO(b"ninebytes"), length, 0.01, ours)) == b"ninebytes"
+            assert all_of(Body(io.BytesIO(b"ninebytes"), length, 0.01, connection=ours)) == b"ninebytes"
             time.sleep(3 * TICK)
             theirs.sendall(b"the next request")
             assert ours.recv(16) == b"the next request", "the clock has closed the connection"
@@ -93,10 +165,49 @@ def test_a_short_body_is_a_problem_and_leaves(mean_grey):
         assert (answer.status_code, answer.json["error"]) == (400, "incomplete")
 
 
+class Slow:
+    """A body of which `begun` has come; the rest comes when it is let go."""
+
+    def __init__(self, begun, rest):
+        self.parts, self.waits, self.go = [begun, rest], threading.Event(), threading.Event()
+
+    def read(self, size):
+        if len(self.parts) == 1:
+            self.waits.set()
+            assert self.go.wait(PATIENCE)
+        data = self.parts[0][:size]
+        self.parts[0] = self.parts[0][size:]
+        if len(self.parts) == 2 and not self.parts[0]:
+            self.parts.pop(0)
+        return data
+
+
+def test_bodies_on_their_way_take_no_place_but_room(mean_grey):
+    app = create_app({"PREDICTOR": mean_grey, "TESTING": True, "WAITING": 1, "MAX_CONTENT_LENGTH": 2**20})
+    film = SAMPLES[0].read_bytes()
+    padded = film + bytes(2**20 - len(film))  # what follows a JPEG is not looked at
+    slow = Slow(padded[: 2**20 - len(film) // 2], padded[2**20 - len(film) // 2 :])
+
+    def post(stream, length):
+        sent = {"wsgi.input": stream, "CONTENT_LENGTH": str(length)}
+        return app.test_client().post("/predict", content_type="image/jpeg", environ_overrides=sent)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, slow, 2**20)
+        assert slow.waits.wait(PATIENCE)
+        assert post(io.BytesIO(film[:99]), 99).status_code == 422, "the only place is free"
+        busy = post(io.BytesIO(film), len(film))
+        assert (busy.status_code, busy.json["error"]) == (503, "busy")
+        assert "at most 1 MB at a time" in busy.json["detail"]
+        slow.go.set()
+        assert first.result(PATIENCE).status_code == 200
+    assert post(io.BytesIO(film), len(film)).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     """A gunicorn with one place, and little time and space for uploads."""
-    limits = {"PNEUMO_WAITING": 1, "PNEUMO_UPLOAD_SECONDS": 1, "PNEUMO_MAX_MB": 1}
+    limits = {"PNEUMO_WAITING": 1, "PNEUMO_UPLOAD_SECONDS": 3, "PNEUMO_MAX_MB": 1}
     with Server(tmp_path_factory.mktemp("gunicorn") / "log", **limits) as server:
         yield server.port
     assert server.process.returncode == 0
@@ -137,16 +248,15 @@ def test_gunicorn_and_malformed_bodies(port, data, status, error):
     assert f'"error":"{error}"' in answer
 
 
-def test_slow_uploads_lose_their_place_and_everybody_else_goes_on(port):
-    pool = ThreadPoolExecutor(1)
-    for head in (
-        HEAD + b"Content-Length: 4\r\n\r\nabc",
-        FORM + b"Content-Length: 400\r\n\r\n--b\r\n",
-        CHUNKED + b"4\r\n",
-    ):
-        slow = pool.submit(send, port, head, hang_up=False)
-        until(lambda: 'pneumo_films_inside{state="waiting"} 1.0' in get(port, "/metrics")[1])
-        assert get(port, "/predict", SAMPLES[0].read_bytes())[0] == 503
-        assert get(port, "/health/ready")[0] == 200
-        assert slow.result(PATIENCE).startswith("HTTP/1.1 408 ")
+def test_slow_uploads_take_no_place_and_are_given_up(port):
+    heads = [HEAD + b"Content-Length: 4\r\n\r\nabc", FORM + b"Content-Length: 400\r\n\r\n--b\r\n", CHUNKED + b"4\r\n"]
+    with ThreadPoolExecutor(30) as pool:
+        slow = [pool.submit(send, port, heads[number % 3], hang_up=False) for number in range(30)]
+        until(lambda: re.search(r'pneumo_films_inside{state="arriving"} [1-9]\d', get(port, "/metrics")[1]))
         assert get(port, "/predict", SAMPLES[0].read_bytes())[0] == 200
+        assert get(port, "/health/ready")[0] == 200
+        for one in slow:
+            answer = one.result(PATIENCE)
+            assert answer.startswith("HTTP/1.1 408 ")
+            assert '"error":"too_slow"' in answer
+    assert 'pneumo_films_inside{state="arriving"} 0.0' in get(port, "/metrics")[1]

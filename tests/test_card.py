@@ -24,7 +24,7 @@ def card(tmp_path):
         "name": "tiny",
         "version": "3",
         "labels": ["NORMAL", "PNEUMONIA"],
-        "input": {"size": 224},
+        "input": {"size": 224, "preprocessing": []},
         "output": {"shape": [1, 14, 14, 1], "features": [[1, 2, 1, 8]]},
         "default_operating_point": "balanced",
         "operating_points": points(0.125, 0.25, 0.75),
@@ -173,3 +173,11 @@ def test_the_shipped_card_belongs_to_its_files():
     shipped = read_card(MODELS / f"{DEFAULT_MODEL}.json")
     for role, described in shipped.contents["files"].items():
         assert describe_file(shipped.file(role)) == described
+
+
+def test_a_recipes_card_without_its_model_says_how_to_make_it(card):
+    (card.folder / "model.tflite").unlink()
+    with pytest.raises(ModelError, match=r"found no file\.$"):
+        card()
+    with pytest.raises(ModelError, match=r"found no file\. `pneumo train --recipe cnn` makes it\.$"):
+        card(recipe="cnn", receipt={"command": "pneumo train --recipe cnn"})

@@ -60,11 +60,28 @@ def test_every_pneumo_command_and_make_target_named_exists():
         assert name in main.commands, name
 
 
+def test_every_setting_stands_in_the_readme_with_its_default():
+    told = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
+    files = [document.ROOT / "app.py", document.ROOT / "gunicorn.conf.py", *document.ROOT.glob("pneumo/*.py")]
+    read = r"environ\.(?:get|setdefault)\(\"((?:PNEUMO_|WEB_|PORT)\w*)\"(?:, \"(\d+)\")?\)(?: or \"?(\d+))?"
+    settings = [found for file in files for found in re.findall(read, file.read_text(encoding="utf-8"))]
+    assert len(settings) > 9
+    for name, *defaults in settings:
+        assert name in told, name
+        assert not any(defaults) or told[name] in defaults or (told[name] == "none" and "0" in defaults), name
+
+
 def test_files_named_exist():
     for page in (README, document.ROOT / NAME):
         text = page.read_text(encoding="utf-8")
         for name in re.findall(r"\]\(([^)#:]+)\)|`(tests/\w+\.py)`", text):
             assert (document.ROOT / "".join(name)).is_file(), name
+
+
+def test_the_card_tells_how_long_training_waited_for_films_where_it_was_measured():
+    ends = [{"seconds": 100, "waiting": 0.04}, {"seconds": 300, "waiting": 0.0}]
+    assert model_card._waiting(ends) == "; 1.0 % of the epochs' time spent waiting for films"
+    assert model_card._waiting([{"seconds": 100, "waiting": None}, {"seconds": 300}]) == ""
 
 
 def test_check_names_what_is_not_current(monkeypatch):

@@ -66,6 +66,7 @@ def test_requests_films_and_refusals_are_counted(mean_grey):
         ("pneumo_refusals_total", "unknown_operating_point"): 1,
         ("pneumo_refusals_total", "not_found"): 1,
         ("pneumo_refusals_total", "method_not_allowed"): 1,
+        ("pneumo_films_inside", "arriving"): 0,
         ("pneumo_films_inside", "waiting"): 0,
         ("pneumo_films_inside", "reading"): 0,
         ("pneumo_model_info", "mean-grey", "1"): 1,
@@ -82,14 +83,14 @@ def test_times_fall_into_buckets_and_a_failure_is_no_refusal():
         metrics.answered("predict", 200, seconds)
     for status in (500, 503, 429):
         metrics.answered("predict", status, 0)
-    metrics.inside(4, 3)
+    metrics.inside(2, 4, 3)
     counted = samples(metrics.text()[0].decode())
     for bound, count in (("0.01", 3), ("0.025", 4), ("0.05", 5), ("0.25", 6), ("20.0", 6), ("60.0", 7), ("+Inf", 7)):
         assert counted["pneumo_request_seconds_bucket", "predict", bound] == count
     assert counted["pneumo_request_seconds_sum", "predict"] == pytest.approx(30.26)
     outcomes = {outcome: counted["pneumo_requests_total", "predict", outcome] for outcome in ("failed", "refused")}
     assert outcomes == {"failed": 1, "refused": 2}
-    assert (counted["pneumo_films_inside", "waiting"], counted["pneumo_films_inside", "reading"]) == (4, 3)
+    assert [counted["pneumo_films_inside", s] for s in ("arriving", "waiting", "reading")] == [2, 4, 3]
 
 
 def free_port():

@@ -12,6 +12,7 @@ from pneumo.errors import FormatError
 from pneumo.nuisance import (
     BLACK,
     CORNER,
+    EVERYDAY,
     FEATURES,
     GROUPS,
     MASKED_BORDER,
@@ -148,8 +149,9 @@ def test_interventions_take_their_aim_from_the_films(small_films):
     measured = [features(encoded(film)) for film in small_films.values()]
     changes = interventions(measured)
     changed = {name: [change(film) for film in small_films.values()] for name, change in changes.items()}
-    for films in changed.values():
-        assert {(film.shape, film.dtype) for film in films} == {((SIZE, SIZE), np.dtype(np.uint8))}
+    for name, films in changed.items():
+        side = SIZE // 2 if name == "half the size" else SIZE
+        assert {(film.shape, film.dtype) for film in films} == {((side, side), np.dtype(np.uint8))}, name
     means = [film.mean() for film in changed["tone equalised"]]
     assert means == pytest.approx(
         [np.median([one["mean"] for one in measured])] * 4, abs=2
@@ -159,3 +161,18 @@ def test_interventions_take_their_aim_from_the_films(small_films):
     assert equal == pytest.approx(np.minimum(plain, np.percentile(plain, 10)), rel=0.02)
     both = changed["corners and borders masked"][0]
     assert (both == mask_borders(changed["corners masked"][0])).all()
+
+
+def test_everyday_changes_by_hand():
+    film = np.zeros((SIZE, SIZE), np.uint8)
+    film[:, :112], film[100:120] = 100, 250
+    after = {name: change(film) for name, change in EVERYDAY.items()}
+    assert (after["flipped left to right"][:, 112:][:50] == 100).all()
+    assert (after["brighter by a fifth"][0, 0], after["brighter by a fifth"][110, 0]) == (120, 255)
+    assert (after["darker by a fifth"][0, 0], after["darker by a fifth"][110, 0]) == (80, 200)
+    assert abs(after["saved as JPEG of quality 50"].astype(int) - film).mean() < 3
+    assert 40 < after["blurred by a pixel"][0, 111] < 100, "the edge is soft"
+    assert after["blurred by a pixel"][0, 50] == 100
+    turned = after["turned by 5°"]
+    assert (turned[0, 0], turned[112, 112]) == (0, 250), "black comes in at the corners, the middle stays"
+    assert (after["half the size"][:40, :50] == 100).all()

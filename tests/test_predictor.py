@@ -161,3 +161,28 @@ def test_a_file_that_is_no_model_is_refused(card_copy):
     path.write_text(json.dumps(contents))
     with pytest.raises(ModelError, match="not a LiteRT model"):
         Predictor(path)
+
+
+def test_a_model_whose_preprocessing_is_not_installed_says_so_at_the_start(monkeypatch):
+    def needs(*_):
+        raise ModuleNotFoundError("No module named 'skimage'", name="skimage")
+
+    monkeypatch.setattr("pneumo.served.prepare", needs)
+    with pytest.raises(ModelError, match=r"needs the Python package skimage for its preprocessing .*`make setup`"):
+        Predictor(read_card())
+
+
+def test_without_a_map_there_is_no_overlay(mean_grey, monkeypatch):
+    film = SAMPLES[0].read_bytes()
+    assert mean_grey.predict(film).overlay() is not None
+    look = mean_grey.look
+    monkeypatch.setattr(mean_grey, "look", lambda pixels: (look(pixels)[0][:1, :1], *look(pixels)[1:]))
+    prediction = mean_grey.predict(film)
+    assert not prediction.has_map
+    assert prediction.overlay() is None
+
+
+def test_warnings_of_the_preprocessing_reach_the_reader(mean_grey, monkeypatch):
+    look = mean_grey.look
+    monkeypatch.setattr(mean_grey, "look", lambda pixels: (*look(pixels)[:2], ("The lungs were not found.",)))
+    assert "The lungs were not found." in mean_grey.predict(SAMPLES[0].read_bytes()).warnings

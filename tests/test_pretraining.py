@@ -2,13 +2,14 @@
 
 import csv
 import json
+import time
 
 import keras
 import numpy as np
 import pytest
 
 from pneumo import dataset, networks, pretraining
-from pneumo.batches import Batches
+from pneumo.batches import Batches, fit, read_columns, waiting_share
 from pneumo.errors import RunError
 from pneumo.pretraining import PretrainConfig, Stage
 
@@ -20,7 +21,7 @@ def parts(tiny_chest_xray):
 
 
 def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
-    config = PretrainConfig(stages=(Stage(32, 3, 1e-3),), film_size=64, batch=8)
+    config = PretrainConfig(stages=(Stage(32, 3, 1e-3),), film_size=64, batch=8, matched=0)
     train, validation = parts["train"][:16], parts["validation"][:4]
 
     logged = keras.callbacks.CSVLogger.on_epoch_end
@@ -36,6 +37,11 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
     weights = pretraining.pretrain(train, validation, tmp_path, config)
     rows = list(csv.DictReader((tmp_path / "history-32.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert all(0 <= float(row["waiting"]) <= 1 and 0 < float(row["seconds"]) < 600 for row in rows)
+    spent = sum(float(row["seconds"]) for row in rows)
+    waited = sum(float(row["seconds"]) * float(row["waiting"]) for row in rows)
+    end = json.loads((tmp_path / "stage-32.json").read_text())
+    assert end["waiting"] == pytest.approx(waited / spent)
     assert keras.mixed_precision.global_policy().name == "float32"
 
     model = networks.vgg16(64)
@@ -49,11 +55,69 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
         pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
 
 
+class Sleepy(Batches):
+    """Batches that take `sleep` seconds to make."""
+
+    sleep = 0.0
+
+    def __getitem__(self, index):
+        time.sleep(self.sleep)
+        return super().__getitem__(index)
+
+
+class Slow(keras.layers.Layer):
+    """A network that takes `sleep` seconds a step."""
+
+    sleep = 0.0
+
+    def call(self, inputs):
+        time.sleep(self.sleep)
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("making", "step", "least", "most"),
+    [
+        # two threads make two batches each 0.4 s: waited is 0.4 s for the first two, 0.2 s for the others: 1 of 1.8 s.
+        # A batch or two that are left from the epoch before shorten that.
+        (0.4, 0.1, 0.3, 0.7),
+        (0.1, 0.4, 0.0, 0.1),  # only the first is waited for: 0.1 s of 3.3 s
+    ],
+)
+def test_the_time_that_training_waits_for_batches(tmp_path, making, step, least, most):
+    films = np.zeros((8, 32, 32), np.uint8)
+    train, watched = Sleepy(films, np.zeros((8, 1)), 32, 1), Batches(films[:1], np.zeros((1, 1)), 32, 1)
+    inputs = keras.Input((32, 32, 3))
+    slow = Slow()
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(slow(inputs))))
+    model.compile("sgd", "mse", run_eagerly=True)
+    train.sleep, slow.sleep = making, step
+    fit(model, train, watched, 2, tmp_path, "toy")
+    columns = read_columns(tmp_path / "history-toy.csv")
+    assert least < columns["waiting"][1] < most
+    assert 8 * step < columns["seconds"][1] < 60
+    assert min(columns["waiting"]) <= waiting_share(tmp_path, "toy") <= max(columns["waiting"])
+
+
+def test_a_history_from_before_keeps_its_columns(tmp_path):
+    (tmp_path / "history-toy.csv").write_text("epoch,loss,val_loss\n0,1.5,2.5\n")
+    films = np.zeros((2, 32, 32), np.uint8)
+    batches = Batches(films, np.zeros((2, 1)), 32, 1)
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    fit(model, batches, batches, 1, tmp_path, "toy")
+    columns = read_columns(tmp_path / "history-toy.csv")
+    assert list(columns) == ["epoch", "loss", "val_loss"]
+    assert len(columns["loss"]) == 2
+    assert waiting_share(tmp_path, "toy") is None
+    assert waiting_share(tmp_path, "none") is None
+
+
 def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path):
     train, validation = parts["train"][:16], parts["validation"][:4]
-    first = PretrainConfig(stages=(Stage(32, 1, 1e-3),), film_size=64, batch=8)
+    first = PretrainConfig(stages=(Stage(32, 1, 1e-3),), film_size=64, batch=8, matched=0)
     start = pretraining.pretrain(train, validation, tmp_path / "first", first)
-    barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8)
+    barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8, matched=0)
     second = pretraining.pretrain(train, validation, tmp_path / "second", barely)
     features = []
     for weights in (start, second):
@@ -64,6 +128,30 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path):
     said = json.loads(second.with_suffix(".json").read_text())
     assert said["command"] == "pneumo pretrain --start base.npz"
     assert said["config"]["start"]["receipt"]["command"] == "pneumo pretrain"
+
+
+def test_films_whose_acquisition_contradicts_their_label_count_more(parts, monkeypatch):
+    films = parts["train"]
+    normals = sum(example.target == 0 for example in films)
+    # one normal looks like the pneumonias, one pneumonia like the normals: only these two share a stratum
+    score = np.array([0.9 if example.target else -0.9 for example in films])
+    score[0], score[-1] = 0.1, 0.1
+    monkeypatch.setattr(pretraining, "nuisance_score", lambda *_: score)
+    assert (films[0].target, films[-1].target) == (0, 1)
+    weights = pretraining.weigh(films, 0.5)
+    mixed = np.full(normals, 0.5)  # half of the weight of a film, and nothing for matching
+    mixed[0] = min(pretraining.MOST, 0.5 + 0.5 * normals)
+    np.testing.assert_allclose(weights[:normals], mixed / mixed.mean(), rtol=1e-6)
+    assert weights[-1] == weights[normals:].max() > 4 * weights[normals]
+    np.testing.assert_allclose([weights[:normals].mean(), weights[normals:].mean()], 1, rtol=1e-6)
+
+
+def test_weights_go_with_their_films(parts):
+    films = dataset.load(parts["train"][:6], 32)
+    batches = Batches(films, np.arange(6.0)[:, None], 32, 3, seed=4, weights=np.arange(6.0))
+    for number in range(2):
+        _, target, weights = batches[number]
+        np.testing.assert_array_equal(target[:, 0], weights)
 
 
 def test_batches_depend_on_seed_and_epoch_alone(parts):

@@ -1,0 +1,202 @@
+"""What trained recipes left behind -> one table that compares them: reports/comparison.md, its JSON and figures.
+
+`record` keeps what a card does not hold; `write_comparison` reads cards and records and computes nothing but the loss.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumo.card import Card, read_json
+from pneumo.comparison_report import FIRST, MEASURES, MISLED, confusions, curves, page, roc
+from pneumo.dataset import Example, children, content_hashes, scan
+from pneumo.errors import RunError
+from pneumo.recipes import IMAGENET, RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from pneumo.predictor import Predictor
+    from pneumo.training import Trained
+
+RECORD = ".run.json"
+TIMED = 40  # films whose predictions are timed
+SHOWN = 4  # films of the figure of preprocessing steps
+ON_SHEET = 100  # films on which the lungs are shown
+
+
+def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> Path:
+    """Write beside the card what only the run knows.
+
+    Learning curves, the time of one film, each film's probability on the internal test, and on validation how the
+    model does where acquisition misleads.
+    """
+    from pneumo.predictor import Predictor
+
+    predictor, examples = Predictor(card, threads=1), parts["internal_test"]
+    probability, milliseconds = [], []
+    for example in examples:
+        data = example.path.read_bytes()
+        started = time.perf_counter()
+        probability.append(predictor.predict(data, force=True).probability)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    contents = {
+        "histories": trained.histories,
+        "seconds": trained.seconds,
+        "milliseconds": statistics.median(milliseconds[:TIMED]),
+        "internal_test": {
+            "file": [example.path.name for example in examples],
+            "target": [example.target for example in examples],
+            "probability": probability,
+        },
+        "audit": audited(predictor, parts["validation"], acquisition(parts)),
+    }
+    path = card.path.with_suffix(RECORD)
+    path.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def acquisition(parts: dict[str, list[Example]]) -> np.ndarray:
+    """Nuisance score of validation's films, fitted on all parts: (n,), see `audit.nuisance_score`."""
+    from pneumo.audit import nuisance_score
+    from pneumo.cli_films import each
+    from pneumo.nuisance import features
+
+    films = [example for part in parts.values() for example in part]
+    measured = list(each(lambda example: features(example.path.read_bytes()), films))
+    target = np.array([example.target for example in films])
+    score = nuisance_score(measured, target, children(films, content_hashes(films)))
+    inside = {example.path for example in parts["validation"]}
+    return score[[example.path in inside for example in films]]
+
+
+def audited(predictor: "Predictor", films: Sequence[Example], score: np.ndarray) -> dict:
+    """MISLED of the model on `films` with the nuisance `score` (n,): values, None where undefined, and `intervals`."""
+    from pneumo.audit import audit
+    from pneumo.images import DECODE_AT_LEAST, decode
+
+    card = predictor.card
+    at_least = max(card.size, DECODE_AT_LEAST)
+    pixels = (decode(film.path.read_bytes(), at_least).pixels for film in films)
+    raw = np.array([float(predictor.logit_map(one).mean()) for one in pixels])
+    result = audit(
+        np.array([film.target for film in films]),
+        score,
+        [film.patient for film in films],
+        card.slope * raw + card.intercept,
+        np.array([predictor.probability(logit) for logit in raw]),
+        card.threshold,
+        {},
+    )
+    return {name: result[name] for name in MISLED} | {"intervals": {name: result["intervals"][name] for name in MISLED}}
+
+
+def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path:
+    """Compare every recipe whose card and record lie in `folder`; returns the path of `out`/comparison.md.
+
+    `films` is Kaggle's train folder: from the internal test come the pictures of what preprocessing makes of films.
+
+    Raises:
+        RunError: there is no card with a record.
+    """
+    cards = {name: folder / f"{name}.json" for name in RECIPES}
+    runs = {}
+    for name, path in cards.items():
+        if (kept := path.with_suffix(RECORD)).is_file():
+            runs[name] = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
+    if not runs:
+        raise RunError(f"Expected cards with a record in {folder}, found none: run `pneumo train --recipe NAME` first.")
+    rows = {name: row(RECIPES[name], card, run) for name, (card, run) in runs.items()}
+    figures = out / "comparison"
+    figures.mkdir(parents=True, exist_ok=True)
+    (out / "comparison.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    drawn = [  # file, figure, caption
+        ("roc.png", roc(runs), "ROC curves on the internal test; the dots are the thresholds."),
+        (
+            "curves.png",
+            curves(runs),
+            "Loss by epoch: training dashed, weighed so that both classes count the same; validation solid, as it is.",
+        ),
+        ("confusion.png", confusions(runs), "Films of the internal test by what they are and what they are called."),
+    ]
+    for name, figure, _ in drawn:
+        figure.savefig(figures / name, dpi=110)
+    shown = [(name, words) for name, _, words in drawn]
+    if films:
+        shown += _pictures(films, figures)
+    path = out / "comparison.md"
+    path.write_text("\n".join(page(rows, shown)) + "\n", encoding="utf-8")
+    return path
+
+
+def row(recipe: Recipe, card: dict, run: dict) -> dict:
+    """Everything that the tables say of one recipe, as numbers and words."""
+    from sklearn.metrics import log_loss
+
+    test, config = card["metrics"]["internal_test"], card["receipt"]["config"]
+    first = card["operating_points"][FIRST]
+    kept = run["internal_test"]
+    epochs = {phase: len(history["loss"]) for phase, history in run["histories"].items()}
+    seconds = {phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()}
+    return {
+        "about": recipe.about,
+        "network": config["network"],
+        "parameters": card["parameters"],
+        "preprocessing": card["input"]["preprocessing"],
+        "augmentation": config["augmentation"],
+        "size": card["input"]["size"],
+        "weights": card["base"],
+        "epochs": epochs,
+        "seconds_an_epoch": seconds,
+        "waiting": card["receipt"]["waiting"],
+        "seconds": run["seconds"],
+        "milliseconds": run["milliseconds"],
+        "served": card["precision"],
+        "differs": differs(recipe, card, epochs),
+        "unsaid": recipe.unsaid,
+        "reported": recipe.reported,
+        "internal_test": {name: test[name] for name in ("n", *MEASURES)}
+        | {"loss": log_loss(kept["target"], kept["probability"]), "intervals": test["intervals"]},
+        "recall_first": {"threshold": first["threshold"], **first["internal_test"]},
+        "misled": run["audit"],
+        "agreement": card["agreement"],
+        "receipt": card["receipt"]["command"],
+    }
+
+
+def differs(recipe: Recipe, card: dict, epochs: dict[str, int]) -> str:
+    """In what the run fell short of the recipe, in words; empty if in nothing."""
+    config, wanted = card["receipt"]["config"], recipe.config
+    words = []
+    if config["size"] != wanted.size:
+        words.append(f"{config['size']} pixels instead of {wanted.size}")
+    if config["epochs"] != wanted.epochs:
+        words.append(f"at most {config['epochs']} epochs instead of {wanted.epochs}")
+    if card["base"] != recipe.base:
+        words.append(f"{'random' if card['base'] == 'none' else card['base']} weights instead of {recipe.base}")
+    if recipe.config.network == "vgg16" and card["base"] != IMAGENET:
+        words.append("base trained on these films instead of ImageNet, read at 112 pixels instead of 224")
+    return "; ".join(words)
+
+
+def _pictures(films: Path, figures: Path) -> list[tuple[str, str]]:
+    """Pictures of every step and of the lungs that were found, of films of the internal test."""
+    from pneumo.dataset import load, split
+    from pneumo.preprocessing_figures import lungs_sheet, steps_figure
+
+    examples = scan(films)
+    test = split(examples, content_hashes(examples))["internal_test"]
+    order = np.random.default_rng(0).permutation(len(test))
+    by_label = [[test[i] for i in order if test[i].target == target] for target in (0, 1)]
+    some = [film for of in by_label for film in of[: SHOWN // 2]]
+    steps_figure(list(load(some, 224)), figures / "steps.png")
+    sheet = [film for of in by_label for film in of[: ON_SHEET // 2]]
+    share = lungs_sheet(list(load(sheet, 224)), figures / "lungs.jpg")
+    half = len(sheet) // 2
+    return [
+        ("steps.png", "What each preprocessing step makes of a film."),
+        ("lungs.jpg", f"The lung fields that were found: both on {share:.0%} of {half} normals and {half} pneumonias."),
+    ]

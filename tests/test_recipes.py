@@ -1,0 +1,253 @@
+"""Every recipe trains, resumes, exports, serves, and answers the same from Keras, the commands and the server."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from app import create_app
+from pneumo import comparison, dataset, networks, recipes, training
+from pneumo.augment import AUGMENTATIONS
+from pneumo.card import MODELS, read_card
+from pneumo.cli import main
+from pneumo.comparison_report import MEASURES, MISLED
+from pneumo.images import decode, to_input
+from pneumo.predictor import Predictor
+from pneumo.preprocessing import STEPS, prepare
+from pneumo.recipes import RECIPES
+
+PUBLISHED = ("resnet50v2", "cnn5", "vgg16-lungs")
+
+
+@pytest.fixture
+def parts(tiny_chest_xray):
+    examples = dataset.scan(tiny_chest_xray / "train")
+    return dataset.split(examples, dataset.content_hashes(examples))
+
+
+def small(name):
+    """The recipe's config, small enough for a test; of VGG-16 on the shipped base."""
+    config = RECIPES[name].config
+    base = read_card(roles=("base",)).file("base") if config.network == "vgg16" else None
+    few = {"base_weights": base, "size": 64, "film_size": 64, "epochs": 1, "tune_epochs": 0, "views": 1, "batch": 8}
+    return replace(config, **few)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in PUBLISHED])  # those train further below
+def test_every_recipe_trains_for_a_few_steps(name, parts, tmp_path):
+    config = small(name)
+    trained = training.train(parts["train"][:8] + parts["train"][-8:], parts["validation"], tmp_path, config)
+    (history,) = trained.histories.values()
+    assert len(history["loss"]) == 1
+    assert np.isfinite(history["loss"][0])
+    before, after = (networks.build(config.network, 64, **config.options) for _ in range(2))
+    networks.load_layers(after, trained.weights)
+    kernels = {n: [m.get_layer(n).get_weights()[0] for m in (before, after)] for n in trained.layers}
+    assert not np.array_equal(*kernels[networks.MAP_NAME])
+    assert (networks.LAST_CONV in trained.layers) is False
+    assert len(trained.layers) == (2 if config.network == "vgg16" else len([x for x in after.layers if x.weights]))
+
+
+def test_recipes_name_what_there_is():
+    for name, recipe in RECIPES.items():
+        config = recipe.config
+        assert config.network in networks.GATE_LAYERS, name
+        assert set(config.steps) <= set(STEPS), name
+        assert config.augmentation in AUGMENTATIONS, name
+        assert recipe.base in ("chest-xray", recipes.IMAGENET, "none"), name
+        assert (config.film_size == config.size) or not config.steps or config.network == "vgg16", name
+    listed = CliRunner().invoke(main, ["recipes"], catch_exceptions=False).output.splitlines()
+    assert [line.split()[0] for line in listed] == list(RECIPES)
+
+
+def test_networks_are_as_published():
+    five = networks.build("cnn", 96, **RECIPES["cnn5"].config.options)
+    assert five.get_layer(networks.MAP_NAME).output.shape[1:] == (1, 1, 1)
+    layers = [layer.name for layer in five.layers]
+    assert sum(name.endswith("_conv") for name in layers) == 5
+    assert sum(name.endswith("_pool") for name in layers) == 5
+    assert sum(name.startswith("top_dense") for name in layers) + 1 == 4  # the fourth is the map of one position
+    assert networks.build("cnn", 96, **RECIPES["cnn5"].config.options).get_layer(networks.MAP_NAME).output.shape[
+        1:
+    ] == (1, 1, 1)
+    resnet = networks.build("resnet50v2", 96, **RECIPES["resnet50v2"].config.options)
+    published = keras.applications.ResNet50V2(include_top=False, weights=None)
+    assert {layer.name for layer in published.layers if layer.weights} <= {layer.name for layer in resnet.layers}
+    assert resnet.get_layer(networks.MAP_NAME).output.shape[1:] == (3, 3, 1)
+
+
+def test_killed_run_of_a_recipe_goes_on(parts, tmp_path, monkeypatch):
+    config = replace(small("cnn"), epochs=3)
+    some = parts["train"][:4] + parts["train"][-4:]
+    logged = keras.callbacks.CSVLogger.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        logged(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(some, parts["validation"], tmp_path, config)
+    monkeypatch.undo()
+    trained = training.train(some, parts["validation"], tmp_path, config)
+    rows = list(csv.DictReader((tmp_path / "history-whole.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert len(trained.histories["whole"]["loss"]) == 3
+    assert list((tmp_path / "tensorboard-whole").rglob("events.*")), "logs for TensorBoard"
+
+
+@pytest.mark.parametrize(
+    ("watched", "losses", "expected"),
+    [
+        ({"enough": 0.9}, [(0.5, 0.5, 0.8), (0.4, 0.4, 0.91), (0.3, 0.3, 0.95)], 2),
+        ({"gap": 0.2}, [(0.5, 0.8, 0.5), (0.5, 0.6, 0.5), (0.5, 0.8, 0.5), (0.4, 0.7, 0.5), (0.4, 0.4, 0.5)], 4),
+        ({}, [(0.5, 0.9, 1.0)] * 3, 3),
+    ],
+)
+def test_training_ends_when_the_recipe_says_so(watched, losses, expected):
+    class Told:
+        """A model that only remembers whether it was told to stop."""
+
+        stop_training = False
+
+    model, epochs = Told(), 0
+    watchers = training._watchers(replace(RECIPES["cnn"].config, **watched))
+    for watcher in watchers:
+        watcher.set_model(model)
+    for loss, validation, accuracy in losses:
+        epochs += 1
+        for watcher in watchers:
+            watcher.on_epoch_end(epochs, {"loss": loss, "val_loss": validation, "accuracy": accuracy})
+        if model.stop_training:
+            break
+    assert epochs == expected
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def published(request, tiny_chest_xray, tmp_path_factory):
+    """Card of a recipe's model, trained and published by the command on a few dozen films."""
+    name, folder = request.param, tmp_path_factory.mktemp("recipe")
+    recipe = RECIPES[name]
+    epochs = 4 if name == "resnet50v2" else 1  # its normalisations need some steps before they mean anything
+    patched = pytest.MonkeyPatch()
+    patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3)))
+    arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
+    arguments += ["--epochs", str(epochs), "--tune-epochs", "0", "--image-size", "64"]
+    arguments += ["--card", str(folder / f"{name}.json")]
+    arguments += ["--base", str(read_card(roles=("base",)).file("base")) if name == "vgg16-lungs" else "none"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    patched.undo()
+    assert result.exit_code == 0, result.output
+    return folder / f"{name}.json"
+
+
+def test_published_recipe_answers_the_same_everywhere(published, tiny_chest_xray, tmp_path):
+    card = read_card(published, roles=("served", "gate", "top"))
+    predictor = Predictor(card)
+    path = next((tiny_chest_xray / "train" / "PNEUMONIA").iterdir())
+    client = create_app({"PREDICTOR": predictor}).test_client()
+    body = {"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}
+    answer = client.post("/predict?force=1&heatmap=1", data=body).json
+    assert answer["model"]["name"] == published.stem
+
+    out = tmp_path / "out.csv"
+    arguments = ["predict", str(path), "--force", "--model", str(published), "--csv", str(out)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    (row,) = csv.DictReader(out.open())
+    assert float(row["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
+    assert row["label"] == answer["label"]
+
+    film, warnings = prepare(decode(path.read_bytes()).pixels, card.size, RECIPES[published.stem].config.steps)
+    assert set(warnings) <= set(answer["warnings"])
+    logit = float(np.mean(networks.map_model(networks.from_card(card))(to_input(film, card.size))))
+    # after a few steps the logits lie so close together that calibration stretches what int8 rounds
+    spread = 0.05 if card.contents["precision"] == "int8" else 1e-3
+    assert predictor.logit(answer["probability"]) == pytest.approx(logit, abs=spread, rel=spread)
+    assert card.steps == RECIPES[published.stem].config.steps
+    assert (answer["heatmap"] is None) == (published.stem == "cnn5"), "a flattened film has no map"
+    body = {"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}
+    page = client.post("/?force=1", data=body, headers={"Accept": "text/html"}).text
+    assert ("This model gives no heat map." in page) == (published.stem == "cnn5")
+
+
+def test_record_holds_what_the_card_does_not(published):
+    card, kept = json.loads(published.read_text()), json.loads(published.with_suffix(".run.json").read_text())
+    assert len(kept["internal_test"]["probability"]) == card["metrics"]["internal_test"]["n"]
+    assert len(kept["histories"][next(iter(kept["histories"]))]["val_loss"]) >= 1
+    assert kept["milliseconds"] > 0
+    assert set(kept["audit"]) == {*MISLED, "intervals"}
+    assert card["recipe"] == published.stem
+    assert f"--recipe {published.stem} --image-size 64" in card["receipt"]["command"]
+
+
+def test_comparison_is_written_from_the_records(published, tmp_path):
+    arguments = ["compare", str(published.parent), "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    text, rows = (tmp_path / "comparison.md").read_text(), json.loads((tmp_path / "comparison.json").read_text())
+    row, card = rows[published.stem], json.loads(published.read_text())
+    assert row["parameters"] == card["parameters"] == networks.from_card(read_card(published)).count_params()
+    assert f"| `{published.stem}` | {card['metrics']['internal_test']['auc']:.3f} (" in text
+    assert "64 pixels instead of" in row["differs"]
+    for figure in ("roc", "curves", "confusion"):
+        assert f"comparison/{figure}.png" in text
+        assert (tmp_path / "comparison" / f"{figure}.png").stat().st_size > 5000
+
+
+def test_loss_and_shortfall_by_hand():
+    metrics = dict.fromkeys(("n", *MEASURES), 0.5) | {"intervals": {}}
+    card = {
+        "metrics": {"internal_test": metrics},
+        "operating_points": {"screening": {"threshold": 0.1, "internal_test": {"n": 2}}},
+        "receipt": {
+            "config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4},
+            "command": "c",
+            "waiting": None,
+        },
+        "input": {"preprocessing": [], "size": 80},
+        "base": "none",
+        "parameters": 1,
+        "precision": "int8",
+        "agreement": {},
+    }
+    run = {
+        "histories": {"whole": {"loss": [1, 1], "seconds": [3.0, 5.0]}},
+        "seconds": 9,
+        "milliseconds": 2,
+        "internal_test": {"target": [0, 1], "probability": [0.5, 0.5]},
+        "audit": {},
+    }
+    row = comparison.row(RECIPES["cnn"], card, run)
+    assert row["internal_test"]["loss"] == pytest.approx(np.log(2))
+    assert row["seconds_an_epoch"] == {"whole": 4}
+    assert row["differs"] == "80 pixels instead of 96; at most 4 epochs instead of 12"
+    assert "random weights instead of imagenet" in comparison.differs(RECIPES["resnet50v2"], card, {})
+
+
+def test_shipped_comparison_is_the_one_of_its_records(tmp_path):
+    """No figure in reports/comparison.md is typed by hand, and no binary of a comparison model is in the repository."""
+    from pneumo.comparison import write_comparison
+
+    write_comparison(MODELS / "recipes", tmp_path)
+    shipped = json.loads((MODELS.parent / "reports" / "comparison.json").read_text())
+    assert json.loads((tmp_path / "comparison.json").read_text()) == shipped
+    assert {"vgg16", "vgg16-lungs", "resnet50v2", "cnn5"} <= set(shipped)
+    assert sum(name.startswith("cnn-") for name in shipped) >= 4
+    said = (MODELS.parent / "reports" / "comparison.md").read_text().splitlines()
+    made = (tmp_path / "comparison.md").read_text().splitlines()
+    assert [line for line in made if line.startswith("|")] == [line for line in said if line.startswith("|")]
+
+
+def test_unknown_recipes_and_bases_are_refused(tiny_chest_xray):
+    for arguments, words in (
+        (["--recipe", "resnet"], "expected one of vgg16,"),
+        (["--recipe", "vgg16", "--base", "none"], "needs a base"),
+        (["--recipe", "cnn", "--base", "chest-xray"], "expected imagenet or none"),
+    ):
+        result = CliRunner().invoke(main, ["train", "--data", str(tiny_chest_xray), *arguments])
+        assert result.exit_code == 2
+        assert words in result.output
