@@ -42,7 +42,7 @@ recipes: setup ## train every recipe (hours; ARGS= for all of them) and compare 
 	set -e; for recipe in $$(.venv/bin/pneumo recipes | cut -d' ' -f1); do \
 	  .venv/bin/pneumo train --recipe $$recipe $(ARGS); \
 	done
-	.venv/bin/pneumo compare --films data/chest_xray/train
+	.venv/bin/pneumo compare
 
 notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
 	.venv/bin/pneumo notebook

@@ -2,17 +2,18 @@
 
 The nuisance score of a film is the log-odds of PNEUMONIA that its `nuisance` numbers alone give, out of fold by
 patient. From it: films whose acquisition contradicts their label, weights under which it says nothing, and how much of
-the model's logit it explains. Knows nothing of files or networks; arrays are (n,), one entry a film.
+the model's logit it explains. Only `score_films` reads files; arrays are (n,), one entry a film.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pneumo.dataset import LABELS
+from pneumo.dataset import LABELS, Example, children, content_hashes
 from pneumo.errors import PneumoError
 from pneumo.evaluation import bootstrap, measure, summary
-from pneumo.nuisance import FEATURES, GROUPS
+from pneumo.nuisance import FEATURES, GROUPS, features
 
 FOLDS = 5
 MIN_PATIENTS = 10  # of each label: two in every fold
@@ -70,6 +71,17 @@ def nuisance_score(
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     return cross_val_predict(trees, values, target, groups=patients, cv=folds, method="decision_function")
+
+
+def score_films(examples: Sequence[Example]) -> np.ndarray:
+    """The `nuisance_score` of labelled films on disk: (n,) float64.
+
+    Raises:
+        FormatError, TooLargeError, UnreadableError: see `images.decode`.
+    """
+    with ThreadPoolExecutor() as pool:
+        measured = list(pool.map(lambda example: features(example.path.read_bytes()), examples))
+    return nuisance_score(measured, [e.target for e in examples], children(examples, content_hashes(examples)))
 
 
 def separation(target: np.ndarray, scores: Mapping[str, np.ndarray], patients: Sequence) -> dict:

@@ -21,8 +21,8 @@ class Batches(keras.utils.PyDataset):
     """Batches of (n, size, size, 3) float32 in 0..255 and their targets; augmented ones differ from epoch to epoch.
 
     With a `seed` the films are shuffled and augmented, and every batch depends on (seed, epoch, index) alone, whichever
-    thread makes it. Without one they come as they are, in order. `acquisition` and
-    `augmentation` are those of `augment.augment`, `weights` (n,) how much each film counts.
+    thread makes it. Without one they come as they are, in order. `acquisition` and `augmentation` are those of
+    `augment.augment`, `weights` (n,) how much each film counts.
     """
 
     def __init__(
@@ -158,10 +158,9 @@ def fit(
     """`model.fit`, on batches or on arrays, that writes `history-NAME.csv` and goes on where a killed run stopped.
 
     The history has a column `seconds`, of each epoch's training, and on batches `waiting`, the share of them that it
-    waited for a batch.
-    The model must be fresh: a resumed fit leaves its epoch behind in it. With `best` it ends with the weights of the
-    epoch that had the lowest validation loss. `watchers` are further callbacks. TensorBoard's logs lie in
-    `tensorboard-NAME`.
+    waited for a batch. The model must be fresh: a resumed fit leaves its epoch behind in it. With `best` it ends with
+    the weights of the epoch that had the lowest validation loss. `watchers` are further callbacks. TensorBoard's logs
+    lie in `tensorboard-NAME`.
     """
     history = folder / f"history-{name}.csv"
     done = read_columns(history) if history.exists() else {}

@@ -133,7 +133,7 @@ def _read(
     from pneumo.nuisance import SIZE
 
     def one(film: "Example") -> list[float]:
-        pixels = decode(film.path.read_bytes()).pixels
+        pixels = decode(film.path.read_bytes(), predictor.card.size).pixels
         square = squash(pixels, SIZE)
         return [float(predictor.logit_map(p).mean()) for p in (pixels, *(c(square) for c in changes.values()))]
 

@@ -155,7 +155,7 @@ def _faithfulness(
         return None
 
     def tested(index: int) -> tuple:
-        film = squash(decode(films[index].path.read_bytes()).pixels, card.size)
+        film = squash(decode(films[index].path.read_bytes(), card.size).pixels, card.size)
         return deletions(film, predictor.logit_map, seed=index)
 
     def calibrated(logit: "np.ndarray") -> "np.ndarray":

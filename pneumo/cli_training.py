@@ -140,12 +140,16 @@ def train(
 @click.command()
 @click.argument("folder", type=FOLDER, default=RECIPE_CARDS, metavar="[DIR]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True)
-@click.option("--films", type=FOLDER, help="Kaggle's train folder, for pictures of every preprocessing step.")
-def compare(folder: Path, out: Path, films: Path | None) -> None:
-    """Write comparison.md from what `pneumo train --recipe` left in DIR, with ROC curves and learning curves."""
+@data_option
+def compare(folder: Path, out: Path, data: Path) -> None:
+    """Write comparison.md from what `pneumo train --recipe` left in DIR, with ROC curves and learning curves.
+
+    Where the data set is there, with pictures of every preprocessing step.
+    """
     from pneumo.comparison import write_comparison
 
-    click.echo(write_comparison(folder, out, films))
+    films = data / "train"
+    click.echo(write_comparison(folder, out, films if films.is_dir() else None))
 
 
 def find_base(base: str) -> Path | str | None:

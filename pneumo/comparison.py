@@ -6,7 +6,6 @@
 import json
 import statistics
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from pneumo.card import Card, read_json
 from pneumo.comparison_report import FIRST, MEASURES, MISLED, confusions, curves, page, roc
 from pneumo.dataset import Example, children, content_hashes, scan
 from pneumo.errors import RunError
-from pneumo.recipes import IMAGENET, RECIPES, Recipe
+from pneumo.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from pneumo.predictor import Predictor
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 RECORD = ".run.json"
 TIMED = 40  # films whose predictions are timed
 SHOWN = 4  # films of the figure of preprocessing steps
-ON_SHEET = 100  # films on which the lungs are shown
 
 
 def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> Path:
@@ -52,44 +50,31 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
             "target": [example.target for example in examples],
             "probability": probability,
         },
-        "audit": audited(predictor, parts["validation"], acquisition(parts)),
+        "audit": audited(predictor, parts),
     }
     path = card.path.with_suffix(RECORD)
     path.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 
-def acquisition(parts: dict[str, list[Example]]) -> np.ndarray:
-    """Nuisance score of validation's films, fitted on all parts: (n,), see `audit.nuisance_score`."""
-    from pneumo.audit import nuisance_score
-    from pneumo.cli_films import each
-    from pneumo.nuisance import features
+def audited(predictor: "Predictor", parts: dict[str, list[Example]]) -> dict:
+    """MISLED of the model on validation, None where undefined, and `intervals`; all parts fit the nuisance score."""
+    from pneumo.audit import audit, score_films
+    from pneumo.images import decode
 
-    films = [example for part in parts.values() for example in part]
-    measured = list(each(lambda example: features(example.path.read_bytes()), films))
-    target = np.array([example.target for example in films])
-    score = nuisance_score(measured, target, children(films, content_hashes(films)))
-    inside = {example.path for example in parts["validation"]}
-    return score[[example.path in inside for example in films]]
-
-
-def audited(predictor: "Predictor", films: Sequence[Example], score: np.ndarray) -> dict:
-    """MISLED of the model on `films` with the nuisance `score` (n,): values, None where undefined, and `intervals`."""
-    from pneumo.audit import audit
-    from pneumo.images import DECODE_AT_LEAST, decode
-
-    card = predictor.card
-    at_least = max(card.size, DECODE_AT_LEAST)
-    pixels = (decode(film.path.read_bytes(), at_least).pixels for film in films)
-    raw = np.array([float(predictor.logit_map(one).mean()) for one in pixels])
+    every, card = [example for part in parts.values() for example in part], predictor.card
+    watched = set(parts["validation"])
+    inside = np.array([example in watched for example in every])
+    films = [example for example in every if example in watched]
+    raw = np.array([predictor.logit_map(decode(e.path.read_bytes(), card.size).pixels).mean() for e in films])
     result = audit(
         np.array([film.target for film in films]),
-        score,
-        [film.patient for film in films],
+        score_films(every)[inside],
+        children(films, content_hashes(films)),
         card.slope * raw + card.intercept,
-        np.array([predictor.probability(logit) for logit in raw]),
+        np.vectorize(predictor.probability)(raw),
         card.threshold,
-        {},
+        changed={},
     )
     return {name: result[name] for name in MISLED} | {"intervals": {name: result["intervals"][name] for name in MISLED}}
 
@@ -97,7 +82,7 @@ def audited(predictor: "Predictor", films: Sequence[Example], score: np.ndarray)
 def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path:
     """Compare every recipe whose card and record lie in `folder`; returns the path of `out`/comparison.md.
 
-    `films` is Kaggle's train folder: from the internal test come the pictures of what preprocessing makes of films.
+    `films` is Kaggle's train folder: from its internal test come the pictures of what preprocessing makes of films.
 
     Raises:
         RunError: there is no card with a record.
@@ -155,7 +140,7 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
         "served": card["precision"],
-        "differs": differs(recipe, card, epochs),
+        "differs": differs(recipe, card),
         "unsaid": recipe.unsaid,
         "reported": recipe.reported,
         "internal_test": {name: test[name] for name in ("n", *MEASURES)}
@@ -167,34 +152,35 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
     }
 
 
-def differs(recipe: Recipe, card: dict, epochs: dict[str, int]) -> str:
+def differs(recipe: Recipe, card: dict) -> str:
     """In what the run fell short of the recipe, in words; empty if in nothing."""
     config, wanted = card["receipt"]["config"], recipe.config
     words = []
-    if config["size"] != wanted.size:
-        words.append(f"{config['size']} pixels instead of {wanted.size}")
+    size = recipe.size or wanted.size
+    if config["size"] != size:
+        words.append(f"{config['size']} pixels instead of {size}")
     if config["epochs"] != wanted.epochs:
         words.append(f"at most {config['epochs']} epochs instead of {wanted.epochs}")
     if card["base"] != recipe.base:
         words.append(f"{'random' if card['base'] == 'none' else card['base']} weights instead of {recipe.base}")
-    if recipe.config.network == "vgg16" and card["base"] != IMAGENET:
-        words.append("base trained on these films instead of ImageNet, read at 112 pixels instead of 224")
+    if card["base"] == "chest-xray":
+        words.append("base trained on these films instead of ImageNet")
     return "; ".join(words)
 
 
 def _pictures(films: Path, figures: Path) -> list[tuple[str, str]]:
     """Pictures of every step and of the lungs that were found, of films of the internal test."""
     from pneumo.dataset import load, split
-    from pneumo.preprocessing_figures import lungs_sheet, steps_figure
+    from pneumo.preprocessing_figures import ON_A_SHEET, SIDE, lungs_sheet, steps_figure
 
     examples = scan(films)
     test = split(examples, content_hashes(examples))["internal_test"]
     order = np.random.default_rng(0).permutation(len(test))
     by_label = [[test[i] for i in order if test[i].target == target] for target in (0, 1)]
     some = [film for of in by_label for film in of[: SHOWN // 2]]
-    steps_figure(list(load(some, 224)), figures / "steps.png")
-    sheet = [film for of in by_label for film in of[: ON_SHEET // 2]]
-    share = lungs_sheet(list(load(sheet, 224)), figures / "lungs.jpg")
+    steps_figure(list(load(some, SIDE)), figures / "steps.png")
+    sheet = [film for of in by_label for film in of[: ON_A_SHEET // 2]]
+    share = lungs_sheet(list(load(sheet, SIDE)), figures / "lungs.jpg")
     half = len(sheet) // 2
     return [
         ("steps.png", "What each preprocessing step makes of a film."),

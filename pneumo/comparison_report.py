@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumo.card import POINTS
+from pneumo.operating import RULES
 from pneumo.report import ATTRIBUTION, BLUE, GREY, VERMILLION, blank, draw_confusion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIRST = "screening"  # the operating point that favours recall
+FIRST = POINTS[0]  # the operating point that favours recall
 MISLED = ("auc_contradicted", "auc_matched", "explained_normal", "explained_pneumonia")  # of `audit.audit`
 MEASURES = ("auc", "accuracy", "precision", "sensitivity", "specificity", "f1")
 COLUMNS = 5  # of figures with a panel a recipe
@@ -104,7 +106,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "",
         "## Recall first",
         "",
-        f"At the operating point `{FIRST}`, the highest threshold that finds 99 % of validation's pneumonias.",
+        f"At the operating point `{FIRST}`: {RULES[FIRST]} on validation.",
         "",
         *_table(
             ("Recipe", "Threshold", "Recall", "Specificity", "Missed", "False alarms"),
@@ -140,13 +142,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         *_table(
             (
                 *("Recipe", "Network", "Parameters", "Preprocessing", "Augmentation", "Size", "Weights", "Epochs"),
-                *(
-                    "Seconds an epoch",
-                    "waiting for films",
-                    "Milliseconds a film",
-                    "Served",
-                    "Short of the recipe",
-                ),
+                *("Seconds an epoch", "Waiting for films", "Milliseconds a film", "Served", "Short of the recipe"),
             ),
             [
                 (

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.errors import PneumoError
-from pneumo.images import DECODE_AT_LEAST, decode
+from pneumo.images import decode
 from pneumo.preprocessing import prepare
 
 LABELS = ("NORMAL", "PNEUMONIA")
@@ -140,7 +140,7 @@ def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> n
 
     def one(example: Example) -> np.ndarray:
         try:
-            return prepare(decode(example.path.read_bytes(), max(size, DECODE_AT_LEAST)).pixels, size, steps)[0]
+            return prepare(decode(example.path.read_bytes(), size).pixels, size, steps)[0]
         except PneumoError as error:
             raise type(error)(f"{example.path}: {error}") from None
 

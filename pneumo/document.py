@@ -28,7 +28,7 @@ SOURCES = {  # what is measured, where it is kept, and the command that measures
     ),
     "serving": ("benchmarks/serving.json", "make benchmark"),
     "sizes": ("benchmarks/sizes.json", "python benchmarks/sizes.py ORIGINALS COPIES"),
-    "comparison": ("reports/comparison.json", "pneumo compare --films data/chest_xray/train"),
+    "comparison": ("reports/comparison.json", "pneumo compare"),
     "trial": (
         "reports/input_size.json",
         "pneumo pretrain --start BASE, with Stage(224, 2, 1e-4, acquisition=0.5) behind pretraining.CONTINUED",

@@ -46,8 +46,10 @@ class Film:
     warnings: tuple[str, ...] = ()
 
 
-def decode(data: bytes, at_least: int = DECODE_AT_LEAST) -> Film:
-    """Decode one picture of an allowed format to grey; a large JPEG to no fewer than `at_least` pixels a side.
+def decode(data: bytes, size: int = 0) -> Film:
+    """Decode one picture of an allowed format to grey, for whoever reads it at `size` pixels a side.
+
+    A large JPEG is decoded to fewer pixels than it has, to no fewer than `size` or DECODE_AT_LEAST.
 
     Raises:
         FormatError: not JPEG, PNG, TIFF, WebP, BMP or DICOM (told by content, never by name).
@@ -81,7 +83,8 @@ def decode(data: bytes, at_least: int = DECODE_AT_LEAST) -> Film:
         if file_format == "JPEG":
             if (scans := data.count(_SCAN)) > MAX_SCANS:
                 raise UnreadableError(f"Expected a JPEG of at most {MAX_SCANS} scans, received {scans}.")
-            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (at_least, at_least))
+            side = max(size, DECODE_AT_LEAST)
+            image.draft("L" if image.mode in ("L", "RGB", "YCbCr") else None, (side, side))
         elif _has_second(image):
             raise UnreadableError("Expected one picture in the file, received several.")
         image.load()

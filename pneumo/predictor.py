@@ -12,7 +12,7 @@ from pneumo.card import Card, read_card
 from pneumo.dataset import LABELS
 from pneumo.errors import NotChestFilmError
 from pneumo.gate import Verdict, read_gate
-from pneumo.images import DECODE_AT_LEAST, Film, decode
+from pneumo.images import Film, decode
 from pneumo.served import Served
 
 SMALL_SIDE = 128
@@ -98,7 +98,7 @@ class Predictor:
         """
         operating_point = self.card.operating_point(operating_point)
         threshold = self.card.thresholds[operating_point]
-        film = decode(data, max(self.card.size, DECODE_AT_LEAST))
+        film = decode(data, self.card.size)
         logit_map, features, notes = self.look(film.pixels)
         verdict = self.gate.judge(features)
         if verdict.refused and not force:

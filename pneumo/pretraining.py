@@ -14,11 +14,10 @@ import keras
 import numpy as np
 
 from pneumo import networks
-from pneumo.audit import matched, nuisance_score
+from pneumo.audit import matched, score_films
 from pneumo.batches import Batches, claim, fit, waiting_share
 from pneumo.card import base_receipt, sha256
-from pneumo.dataset import AETIOLOGIES, LABELS, Example, children, content_hashes, load
-from pneumo.nuisance import features
+from pneumo.dataset import AETIOLOGIES, LABELS, Example, load
 
 MOST = 6.0  # a film counts at most as much as this many: few contradict their label, and would be learned by heart
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
@@ -67,10 +66,8 @@ def weigh(examples: list[Example], share: float) -> np.ndarray:
 
     `share` of it goes to films by the weights under which the nuisance score tells nothing, at most MOST to a film.
     """
-    measured = [features(example.path.read_bytes()) for example in examples]
     target = np.array([example.target for example in examples])
-    score = nuisance_score(measured, target, children(examples, content_hashes(examples)))
-    overlap = matched(target, score, np.ones((1, len(target))))[0]
+    overlap = matched(target, score_films(examples), np.ones((1, len(target))))[0]
     weights = np.zeros(len(target), np.float32)
     for number in range(len(LABELS)):
         of = target == number

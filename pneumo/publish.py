@@ -18,7 +18,7 @@ from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerpr
 from pneumo.evaluation import evaluate
 from pneumo.export import export
 from pneumo.gate_training import pictures, teach
-from pneumo.images import DECODE_AT_LEAST, decode
+from pneumo.images import decode
 from pneumo.operating import DEFAULT, WANTED_SENSITIVITY, decide, sigmoid
 from pneumo.recipes import IMAGENET, TrainConfig
 from pneumo.served import Served
@@ -180,8 +180,7 @@ def _write(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:
 
 def _maps(served: Served, examples: list[Example], config: TrainConfig) -> np.ndarray:
     """Maps of logits of the served model: (n, h, w) float32."""
-    at_least = max(config.size, DECODE_AT_LEAST)
-    return np.stack([served.look(decode(e.path.read_bytes(), at_least).pixels)[0] for e in examples])
+    return np.stack([served.look(decode(e.path.read_bytes(), config.size).pixels)[0] for e in examples])
 
 
 def _float_logits(model: object, examples: list[Example], config: TrainConfig) -> np.ndarray:

@@ -46,7 +46,7 @@ class Recipe:
     """One published approach: `config` as its authors describe it, with `base` for its weights to begin with.
 
     `base` is "chest-xray", IMAGENET or "none". `reported` are the figures its authors give, on films that they chose.
-    `unsaid` is what they leave open and is chosen here.
+    `unsaid` is what they leave open and is chosen here, `size` the pixels a side where they read more than `config`.
     """
 
     about: str
@@ -54,6 +54,7 @@ class Recipe:
     config: TrainConfig
     reported: str = "none"
     unsaid: str = ""
+    size: int = 0
 
 
 _CNN = TrainConfig(
@@ -85,13 +86,15 @@ RECIPES: dict[str, Recipe] = {
         "frozen VGG-16, retrained top, then the last block",
         "chest-xray",
         TrainConfig(None),
-        unsaid="everything but size 224, 5 epochs and the frozen base",
+        unsaid="everything but the size, 5 epochs and the frozen base",
+        size=224,
     ),
     "vgg16-lungs": Recipe(
         "the same on films whose lungs were segmented first: all else is black",
         "chest-xray",
         TrainConfig(None, steps=("lungs",)),
         unsaid="how the lungs are found",
+        size=224,
     ),
     "resnet50v2": Recipe(
         "ResNet50V2 with groups of dense layer and dropout, on equalised, closed and opened films",
@@ -115,20 +118,16 @@ RECIPES: dict[str, Recipe] = {
     "cnn5": Recipe(
         "five blocks of convolution, batch normalisation and max-pooling, four dense layers with dropout, from scratch",
         "none",
-        TrainConfig(
-            None,
-            network="cnn",
+        replace(
+            _CNN,
             options={
                 "filters": (32, 64, 128, 256, 512),
                 "normalised": True,
                 "dense": (512, 256, 64),  # the fourth ends in the sigmoid
                 "dropout": 0.3,
             },
-            size=96,
-            film_size=96,
             augmentation="rotation, shift, zoom, flip",
             epochs=10,
-            rate=5e-4,
             gap=0.5,
         ),
         unsaid="size, widths, rate, epochs, the gap at which it stops",

@@ -136,7 +136,7 @@ def test_films_whose_acquisition_contradicts_their_label_count_more(parts, monke
     # one normal looks like the pneumonias, one pneumonia like the normals: only these two share a stratum
     score = np.array([0.9 if example.target else -0.9 for example in films])
     score[0], score[-1] = 0.1, 0.1
-    monkeypatch.setattr(pretraining, "nuisance_score", lambda *_: score)
+    monkeypatch.setattr(pretraining, "score_films", lambda _: score)
     assert (films[0].target, films[-1].target) == (0, 1)
     weights = pretraining.weigh(films, 0.5)
     mixed = np.full(normals, 0.5)  # half of the weight of a film, and nothing for matching

@@ -186,7 +186,7 @@ def test_record_holds_what_the_card_does_not(published):
 
 
 def test_comparison_is_written_from_the_records(published, tmp_path):
-    arguments = ["compare", str(published.parent), "--out", str(tmp_path)]
+    arguments = ["compare", str(published.parent), "--out", str(tmp_path), "--data", str(tmp_path)]
     assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
     text, rows = (tmp_path / "comparison.md").read_text(), json.loads((tmp_path / "comparison.json").read_text())
     row, card = rows[published.stem], json.loads(published.read_text())
@@ -225,7 +225,7 @@ def test_loss_and_shortfall_by_hand():
     assert row["internal_test"]["loss"] == pytest.approx(np.log(2))
     assert row["seconds_an_epoch"] == {"whole": 4}
     assert row["differs"] == "80 pixels instead of 96; at most 4 epochs instead of 12"
-    assert "random weights instead of imagenet" in comparison.differs(RECIPES["resnet50v2"], card, {})
+    assert "random weights instead of imagenet" in comparison.differs(RECIPES["resnet50v2"], card)
 
 
 def test_shipped_comparison_is_the_one_of_its_records(tmp_path):
