@@ -19,6 +19,7 @@ FOLDS = 5
 MIN_PATIENTS = 10  # of each label: two in every fold
 CONTRADICTED = 0.3  # share of each class whose acquisition looks most like the other's
 STRATUM = 0.5  # width of a stratum of the nuisance score: within one, the odds vary by no more than exp(0.5) = 1.6
+MOST = 6.0  # a film weighs at most as much as this many: few contradict their label, and would be learned by heart
 MUCH = 0.8  # from this AUC of acquisition alone on, a model needs no lung to look good
 AS_GOOD = 0.02  # groups of numbers whose AUC differs by less explain the labels equally well
 WIDE = 0.7  # an interval of an AUC from below 0.5 to above this says that there are too few films
@@ -149,6 +150,20 @@ def matched(target: np.ndarray, score: np.ndarray, times: np.ndarray) -> np.ndar
     pneumonias, films = (times * target) @ member, times @ member  # (draws, strata)
     share = np.divide(pneumonias, films, out=np.zeros_like(films), where=films > 0)[:, stratum]  # (draws, n)
     return times * np.where(target == 1, 1 - share, share)
+
+
+def weigh(target: np.ndarray, score: np.ndarray, share: float) -> np.ndarray:
+    """How much each film counts in training: (n,) float32, 1 on average in each class.
+
+    `share` of it goes to films by `matched`, under which the nuisance score tells nothing, at most MOST to a film.
+    """
+    target = np.asarray(target)
+    overlap, weights = matched(target, score, np.ones((1, len(target))))[0], np.zeros(len(target), np.float32)
+    for number in range(len(LABELS)):
+        of = target == number
+        mixed = np.minimum(1 - share + share * overlap[of] / overlap[of].mean(), MOST)
+        weights[of] = mixed / mixed.mean()
+    return weights
 
 
 def explained(logit: np.ndarray, score: np.ndarray, times: np.ndarray) -> np.ndarray:

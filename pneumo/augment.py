@@ -58,8 +58,29 @@ def acquisition(share: float = 1.0) -> list[iaa.Augmenter]:
     ]
 
 
+def _blackened(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
+    """Up to 12 % of each side black, and in half of the films a square of 8 to 24 % in every corner."""
+    covered = []
+    for film in films:
+        film = film.copy()
+        height, width = film.shape[:2]
+        top, bottom, left, right = random.uniform(0, 0.12, 4)
+        film[: round(top * height)] = film[height - round(bottom * height) :] = 0
+        film[:, : round(left * width)] = film[:, width - round(right * width) :] = 0
+        if random.uniform(0, 1) < 0.5:
+            corner = random.uniform(0.08, 0.24)
+            rows, columns = round(corner * height), round(corner * width)
+            for part in (film[:rows], film[height - rows :]):
+                part[:, :columns] = part[:, width - columns :] = 0
+        covered.append(film)
+    return covered
+
+
 def framing() -> list[iaa.Augmenter]:
-    """Each side cut off or given a black border by up to 12 %, in half of the films; corners covered in a third."""
+    """Each side cut off or given a black border by up to 12 %, in half of the films; corners covered in a third.
+
+    In a quarter, black over the film's own border.
+    """
     near_edge = Choice([Uniform(0.0, 0.12), Uniform(0.88, 1.0)])
     return [
         iaa.Sometimes(0.5, iaa.CropAndPad(percent=(-0.12, 0.12), pad_mode="constant", pad_cval=(0, 12))),
@@ -74,6 +95,7 @@ def framing() -> list[iaa.Augmenter]:
                 cval=(0, 128),
             ),
         ),
+        iaa.Sometimes(0.25, iaa.Lambda(func_images=_blackened)),
     ]
 
 

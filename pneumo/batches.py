@@ -22,7 +22,7 @@ class Batches(keras.utils.PyDataset):
 
     With a `seed` the films are shuffled and augmented, and every batch depends on (seed, epoch, index) alone, whichever
     thread makes it. Without one they come as they are, in order. `acquisition` and `augmentation` are those of
-    `augment.augment`, `weights` (n,) how much each film counts.
+    `augment.augment`, `weights` (n,) how much each film counts. `whole` keeps the order and leaves out no film.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class Batches(keras.utils.PyDataset):
         acquisition: float = 1.0,
         weights: np.ndarray | None = None,
         augmentation: str = "films",
+        whole: bool = False,
     ) -> None:
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
+        self.whole = whole or seed is None
         self.films, self.targets, self.size, self.batch, self.seed = films, targets, size, batch, seed
         self.acquisition, self.weights, self.augmentation = acquisition, weights, augmentation
         self.start(epoch=0)
@@ -45,12 +47,11 @@ class Batches(keras.utils.PyDataset):
         """Take up the order of `epoch`."""
         self.epoch = epoch
         count = len(self.films)
-        fixed = self.seed is None
-        self.order = np.arange(count) if fixed else np.random.default_rng((self.seed, epoch)).permutation(count)
+        self.order = np.arange(count) if self.whole else np.random.default_rng((self.seed, epoch)).permutation(count)
 
     def __len__(self) -> int:
-        """Augmented batches are all full; the last, smaller one is kept only when measuring."""
-        return -(-len(self.films) // self.batch) if self.seed is None else max(1, len(self.films) // self.batch)
+        """In training all batches are full; the last, smaller one is kept only when no film may be left out."""
+        return -(-len(self.films) // self.batch) if self.whole else max(1, len(self.films) // self.batch)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Make batch `index` of this epoch."""
@@ -66,6 +67,38 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Draw a new order."""
         self.start(self.epoch + 1)
+
+
+class Views(Batches):
+    """Batches of what a frozen network made of each film, several times augmented: every epoch takes the next view.
+
+    `views` are (n, ...) arrays. With `mixup` a film is blended with another of its batch, in shares drawn from
+    Beta(mixup, mixup), and so are target and weight (Zhang et al., arXiv 1710.09412).
+    """
+
+    def __init__(
+        self,
+        views: Sequence[np.ndarray],
+        targets: np.ndarray,
+        batch: int,
+        seed: int | None = None,
+        weights: np.ndarray | None = None,
+        mixup: float = 0.0,
+    ) -> None:
+        super().__init__(views[0], targets, 0, batch, seed, weights=weights)
+        self.views, self.mixup = views, mixup
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Make batch `index` of this epoch."""
+        chosen = self.order[index * self.batch : (index + 1) * self.batch]
+        view = self.views[self.epoch % len(self.views)]
+        columns = (view, self.targets) if self.weights is None else (view, self.targets, self.weights)
+        batch = tuple(column[chosen].astype(np.float32) for column in columns)
+        if not self.mixup:
+            return batch
+        random = np.random.default_rng((self.seed, self.epoch, index))
+        share, other = np.float32(random.beta(self.mixup, self.mixup)), random.permutation(len(chosen))
+        return tuple(share * values + (1 - share) * values[other] for values in batch)
 
 
 class StopWhen(keras.callbacks.Callback):
@@ -167,6 +200,8 @@ def fit(
     callbacks = [
         keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True),
         *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
+        # behind the backup, before whatever measures or keeps the averaged weights
+        *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if best and model.optimizer.use_ema else []),
     ]
     if best:
         callbacks.append(

@@ -1,4 +1,4 @@
-"""`pneumo pretrain | recipes | train | compare | notebook | document`: what needs the training environment."""
+"""`pneumo pretrain | recipes | train | experiment | compare | notebook | document`: what needs TensorFlow and more."""
 
 from pathlib import Path
 
@@ -34,14 +34,25 @@ def _parts(data: Path) -> dict:
     show_default=True,
     help="Share of a film's weight that makes acquisition say nothing of the label.",
 )
+@click.option("--epochs", type=click.IntRange(1), help="Of a base that is gone on with.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Its learning rate at the most.")
+@click.option(
+    "--acquisition", type=click.FloatRange(0), help="Its share of the usual blur, resampling and compression."
+)
 @click.option("--seed", default=0, show_default=True)
-def pretrain(data: Path, run: Path, start: Path | None, matched: float, seed: int) -> None:
+def pretrain(data: Path, run: Path, start: Path | None, matched: float, seed: int, **changed: float | None) -> None:
     """Train the chest-xray base, from scratch unless told to go on (hours); a killed run resumes."""
+    from dataclasses import replace
+
     from pneumo.pretraining import CONTINUED, FROM_SCRATCH, PretrainConfig
     from pneumo.pretraining import pretrain as run_pretraining
 
+    changed = {name: value for name, value in changed.items() if value is not None}
+    if changed and not start:
+        raise click.BadParameter(f"{', '.join(changed)} can be given with --start only.", param_hint="--start")
+    stages = (replace(CONTINUED, **changed),) if start else FROM_SCRATCH
     parts = _parts(data)
-    config = PretrainConfig(stages=CONTINUED if start else FROM_SCRATCH, start=start, matched=matched, seed=seed)
+    config = PretrainConfig(stages=stages, start=start, matched=matched, seed=seed)
     weights = run_pretraining(parts["train"], parts["validation"], run, config)
     click.echo(f"The base is in {weights}; now: pneumo train --base {weights}")
 
@@ -100,17 +111,18 @@ def train(
 
     from pneumo.comparison import record
     from pneumo.publish import publish
-    from pneumo.recipes import IMAGENET, RECIPES
+    from pneumo.recipes import IMAGENET, RECIPES, SHIPPED
     from pneumo.training import train as run_training
 
     if name and name not in RECIPES:
         raise click.BadParameter(f"expected one of {', '.join(RECIPES)}, received {name!r}.", param_hint="--recipe")
-    recipe = RECIPES[name or "vgg16"]
-    base = base or recipe.base
-    sizes = {"size": size} | ({"film_size": size} if recipe.config.network != "vgg16" else {}) if size else {}
+    recipe = RECIPES[name] if name else None
+    base = base or (recipe.base if recipe else "chest-xray")
+    config = recipe.config if recipe else SHIPPED
+    sizes = {"size": size} | ({"film_size": size} if config.network != "vgg16" else {}) if size else {}
     changed = {"epochs": epochs, "tune_epochs": tune_epochs}
     config = replace(
-        recipe.config,
+        config,
         base_weights=find_base(base),
         seed=seed,
         **sizes,
@@ -150,6 +162,41 @@ def compare(folder: Path, out: Path, data: Path) -> None:
 
     films = data / "train"
     click.echo(write_comparison(folder, out, films if films.is_dir() else None))
+
+
+@click.command()
+@click.argument("ideas", nargs=-1, metavar="[IDEA]...")
+@data_option
+@click.option("--base", default="chest-xray", show_default=True, help="Base weights to try it on; see `pneumo train`.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="Once for each run.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True, help="Checkpoints."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True)
+@click.option("--internal-test", "test", is_flag=True, help="Measure it there, too: only of what was chosen.")
+def experiment(
+    ideas: tuple[str, ...], data: Path, base: str, seeds: tuple[int, ...], runs: Path, out: Path, test: bool
+) -> None:
+    """Try changes of the recipe vgg16, and write experiments.md from all runs that were kept.
+
+    Without an idea only the page is written, and the ideas are listed. A killed run resumes.
+    """
+    from pneumo.experiments import experiment as run_experiment
+    from pneumo.experiments_report import write_page
+    from pneumo.recipes import IDEAS
+
+    if unknown := [idea for idea in ideas if idea not in IDEAS]:
+        expected = ", ".join(map(repr, IDEAS))
+        raise click.BadParameter(f"expected one of {expected}, received {unknown[0]!r}.", param_hint="IDEA")
+    if ideas:
+        parts = _parts(data)
+    else:
+        for idea, known in IDEAS.items():
+            click.echo(f"{idea:20} {known.about}")
+    for idea in ideas:
+        for seed in seeds:
+            click.echo(run_experiment(idea, seed, parts, find_base(base), runs, out / "experiments", test))
+    click.echo(write_page(out / "experiments", out))
 
 
 def find_base(base: str) -> Path | str | None:
@@ -220,4 +267,4 @@ def document(check: bool) -> None:
         path.write_text(texts[path], encoding="utf-8")
 
 
-COMMANDS = (pretrain, recipes, train, compare, notebook, document)
+COMMANDS = (pretrain, recipes, train, experiment, compare, notebook, document)

@@ -7,7 +7,7 @@ import numpy as np
 
 from pneumo.card import POINTS
 from pneumo.operating import RULES
-from pneumo.report import ATTRIBUTION, BLUE, GREY, VERMILLION, blank, draw_confusion
+from pneumo.report import ATTRIBUTION, BLUE, GREY, VERMILLION, blank, draw_confusion, markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "",
         "## On the internal test, at the shipped threshold",
         "",
-        *_table(
+        *markdown(
             ("Recipe", "AUC", "Accuracy", "Precision", "Recall", "Specificity", "F1", "Loss"),
             [
                 (
@@ -108,7 +108,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "",
         f"At the operating point `{FIRST}`: {RULES[FIRST]} on validation.",
         "",
-        *_table(
+        *markdown(
             ("Recipe", "Threshold", "Recall", "Specificity", "Missed", "False alarms"),
             [
                 (
@@ -132,14 +132,14 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "explained is the share of the variance of the logit within a class that acquisition explains. A high AUC "
         "above with a low one here is no skill. Films whose lungs were segmented tell something by the outline, too.",
         "",
-        *_table(
+        *markdown(
             ("Recipe", "AUC, contradicted", "AUC, matched", "Explained, NORMAL", "Explained, PNEUMONIA"),
             [(f"`{name}`", *(_spanned(row["misled"], key) for key in MISLED)) for name, row in rows.items()],
         ),
         "",
         "## How they were trained, and what they cost",
         "",
-        *_table(
+        *markdown(
             (
                 *("Recipe", "Network", "Parameters", "Preprocessing", "Augmentation", "Size", "Weights", "Epochs"),
                 *("Seconds an epoch", "Waiting for films", "Milliseconds a film", "Served", "Short of the recipe"),
@@ -170,14 +170,14 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "",
         "## What the authors report, and what they leave open",
         "",
-        *_table(
+        *markdown(
             ("Recipe", "Reported", "Left open, and chosen here"),
             [(f"`{name}`", row["reported"], row["unsaid"]) for name, row in rows.items()],
         ),
         "",
         "## Served against Keras",
         "",
-        *_table(
+        *markdown(
             ("Recipe", "AUC in Keras", "AUC served", "Same label", "Trained again by"),
             [
                 (
@@ -202,7 +202,3 @@ def _spanned(found: dict, name: str) -> str:
         return "undefined"
     low, high = found["intervals"][name]
     return f"{found[name]:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]

@@ -4,12 +4,12 @@ Every figure is read from the card, the reports or the benchmarks (SOURCES); her
 `pneumo document` writes it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from pneumo.card import POINTS, Card
 from pneumo.document import SOURCES, Measured, measured, points, refused, shipped, shortcuts
 from pneumo.faithfulness import sentence
-from pneumo.report import ATTRIBUTION, SPAN_OF_ONE, subgroups_table, table
+from pneumo.report import ATTRIBUTION, SPAN_OF_ONE, markdown, subgroups_table, table
 
 NAME = "MODEL_CARD.md"
 FROM = ("card", "test", "audit", "sizes", "trial")
@@ -58,10 +58,6 @@ def model_card() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence]) -> list[str]:
-    return [f"| {' | '.join(map(str, row))} |" for row in (head, ("---",) * len(head), *rows)]
-
-
 def _about(card: Card) -> list[str]:
     contents = card.contents
     size, channels = contents["input"]["size"], contents["input"]["channels"]
@@ -84,7 +80,7 @@ def _data(data: Measured) -> list[str]:
         f"{films[0].upper()}{films[1:]}. *{data['title']}*: {data['authors']}, doi {data['doi']}. "
         f"Split: {data['split']}; films that are byte for byte the same stay together.",
         "",
-        *_table(("", "films", *columns[1:]), rows),
+        *markdown(("", "films", *columns[1:]), rows),
         "",
         "The labels are the data set's, given by physicians who read the films (Kermany et al. 2018, doi "
         "10.1016/j.cell.2018.02.010). Nothing here was held against another truth than that.",
@@ -147,7 +143,7 @@ def _results(test: Measured) -> list[str]:
         f"{test['n']} films, threshold {test['threshold']:.4f} (`{test['operating_point']}`). Intervals are 95 % "
         "bootstraps by patient.",
         "",
-        *_table(("", "value", "95 % interval"), table(test)),
+        *markdown(("", "value", "95 % interval"), table(test)),
         "",
         f"{counts['fn']} of {counts['fn'] + counts['tp']} pneumonias were missed, {counts['fp']} of "
         f"{counts['fp'] + counts['tn']} normal films called pneumonia.",
@@ -158,7 +154,7 @@ def _groups(test: Measured) -> list[str]:
     rows = subgroups_table(test["subgroups"])
     sized = len(test["subgroups"]["image size"]) > 1
     size = [] if sized else ["", "All these films have one size; for others see the end of *Known failures*."]
-    return [*_table(("", "films", "sensitivity", "specificity"), rows), "", SPAN_OF_ONE, *size]
+    return [*markdown(("", "films", "sensitivity", "specificity"), rows), "", SPAN_OF_ONE, *size]
 
 
 def _triage(card: Card) -> list[str]:
@@ -206,7 +202,7 @@ def _heatmap(test: Measured) -> list[str]:
         "",
         "Mean drop of the logit, with 95 % interval:",
         "",
-        *_table(("blurred", "strongest", "random", "the strongest's shape elsewhere", "more than random"), rows),
+        *markdown(("blurred", "strongest", "random", "the strongest's shape elsewhere", "more than random"), rows),
         "",
         f"![Drop of the logit against the share of the map that is blurred]({REPORT}/deletion.png)",
     ]
@@ -227,7 +223,7 @@ def _audit(audit: Measured) -> list[str]:
         "",
         "The same films, changed so that a shortcut is gone, or as films are changed on their way:",
         "",
-        *_table(("", "AUC", "sensitivity", "specificity", "same label"), rows),
+        *markdown(("", "AUC", "sensitivity", "specificity", "same label"), rows),
     ]
 
 

@@ -18,9 +18,8 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convol
 RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.vgg16.preprocess_input` subtracts
 LAST_CONV = "block5_conv3"
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
-MAP_NAME = "logit_map"
+MAP_NAME, LOGIT_NAME = "logit_map", "logit"
 TOP_NAMES = ("top_conv1", MAP_NAME)
-LAST_BLOCK = CONV_NAMES[-3:]
 # What the gate looks at in each network: texture, parts, chest
 GATE_LAYERS = {
     "vgg16": ("block2_pool", "block3_pool", LAST_CONV),
@@ -40,10 +39,34 @@ def vgg16(size: int | None) -> keras.Model:
     return keras.Model(inputs, base.get_layer(LAST_CONV).output, name="vgg16")
 
 
+def front(size: int, tuned: int) -> keras.Model:
+    """VGG-16 up to its last `tuned` blocks, which stays frozen: (n, size, size, 3) -> (n, h, w, filters)."""
+    base = vgg16(size)
+    return keras.Model(base.input, base.get_layer(f"block{len(BLOCKS) - tuned}_pool").output, name="front")
+
+
+def tail(size: int, tuned: int, units: int, dropout: float) -> keras.Model:
+    """What stands behind `front`: its features -> the last `tuned` blocks -> the head -> probability (n, 1)."""
+    before = len(BLOCKS) - tuned
+    x = inputs = keras.Input((size >> before, size >> before, BLOCKS[before - 1][0]), name="features")
+    for block, (filters, convolutions) in enumerate(BLOCKS[before:], before + 1):
+        if block > before + 1:
+            x = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
+        for c in range(1, convolutions + 1):
+            name = f"block{block}_conv{c}"
+            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
+    return add_head(keras.Model(inputs, x, name="last_blocks"), units, dropout)
+
+
+def last_blocks(tuned: int) -> tuple[str, ...]:
+    """Names of the convolutions of VGG-16's last `tuned` blocks."""
+    return CONV_NAMES[-sum(convolutions for _, convolutions in BLOCKS[-tuned:]) :]
+
+
 def load_imagenet(model: keras.Model) -> None:
-    """Give a `vgg16` model Keras' ImageNet weights (a download); they expect BGR, the model RGB."""
+    """Give the VGG-16 layers of `model` Keras' ImageNet weights (a download); they expect BGR, the model RGB."""
     source = keras.applications.VGG16(include_top=False, weights="imagenet")
-    for name in CONV_NAMES:
+    for name in {layer.name for layer in model.layers}.intersection(CONV_NAMES):
         kernel, bias = source.get_layer(name).get_weights()
         kernel = kernel[:, :, ::-1] if name == CONV_NAMES[0] else kernel
         model.get_layer(name).set_weights([kernel, bias])
@@ -106,7 +129,7 @@ def unfold(model: keras.Model, path: Path, films: np.ndarray) -> None:
 
 
 def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
-    """Put the per-position head on `base`, or on the input of features alone: -> probability of pneumonia (n, 1).
+    """Put the per-position head on `base`: -> probability of pneumonia (n, 1).
 
     1×1 convolutions end in one logit a position, and the film's logit is their mean: that map *is* the class
     activation map, `mean(map) == logit`, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
@@ -159,7 +182,7 @@ def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int
 def _end(inputs: keras.KerasTensor, x: keras.KerasTensor) -> keras.Model:
     """Features of positions (n, h, w, c) -> one logit each, their mean, the probability of pneumonia (n, 1)."""
     logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, h, w, 1)
-    logit = keras.layers.GlobalAveragePooling2D(name="logit")(logit_map)  # (n, 1)
+    logit = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)(logit_map)  # (n, 1)
     return keras.Model(
         inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
     )
@@ -170,12 +193,6 @@ def build(name: str, size: int, **options: object) -> keras.Model:
     if name == "vgg16":
         return add_head(vgg16(size), **options)
     return {"resnet50v2": resnet50v2, "cnn": cnn}[name](size, **options)
-
-
-def features_input(base: keras.Model) -> keras.Model:
-    """Nothing but an input of the shape that `base` puts out: what the head is put on when features are cached."""
-    features = keras.Input(base.output.shape[1:], name="features")
-    return keras.Model(features, features, name="features")
 
 
 def served_model(model: keras.Model, layers: Sequence[str] = GATE_LAYERS["vgg16"]) -> keras.Model:
@@ -208,8 +225,8 @@ def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> 
     np.savez(path, **arrays)
 
 
-def load_layers(model: keras.Model, path: Path) -> None:
-    """Set the layers of `model` that `path` names.
+def load_layers(model: keras.Model, path: Path, names: Sequence[str] | None = None) -> None:
+    """Set the layers of `model` that `path` holds, of these `names` or all.
 
     Raises:
         ValueError: a layer is missing in the model or has another shape.
@@ -217,6 +234,8 @@ def load_layers(model: keras.Model, path: Path) -> None:
     with np.load(path, allow_pickle=False) as stored:
         arrays = Counter(key.rsplit("/", 1)[0] for key in stored.files)
         for name, count in arrays.items():
+            if names is not None and name not in names:
+                continue
             model.get_layer(name).set_weights([stored[f"{name}/{i}"].astype(np.float32) for i in range(count)])
 
 

@@ -14,12 +14,11 @@ import keras
 import numpy as np
 
 from pneumo import networks
-from pneumo.audit import matched, score_films
+from pneumo.audit import score_films, weigh
 from pneumo.batches import Batches, claim, fit, waiting_share
 from pneumo.card import base_receipt, sha256
-from pneumo.dataset import AETIOLOGIES, LABELS, Example, load
+from pneumo.dataset import AETIOLOGIES, Example, load
 
-MOST = 6.0  # a film counts at most as much as this many: few contradict their label, and would be learned by heart
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
 
 
@@ -38,7 +37,7 @@ class Stage:
 
 # At 224 pixels an epoch takes four times as long, and two or three of them lost each time what 112 pixels had.
 FROM_SCRATCH = (Stage(64, 18, 2e-3), Stage(112, 9, 8e-4))
-CONTINUED = (Stage(112, 20, 8e-4, acquisition=0.5),)
+CONTINUED = Stage(112, 20, 8e-4, acquisition=0.5)
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class PretrainConfig:
     """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it.
 
     `start` is a folded base to go on from, None to begin from scratch. `matched` is the share of a film's weight that
-    follows `audit.matched`, under which acquisition says nothing of the label.
+    follows `audit.weigh`, under which acquisition says nothing of the label.
     """
 
     stages: tuple[Stage, ...] = FROM_SCRATCH
@@ -59,21 +58,6 @@ class PretrainConfig:
     averaged_share: float = 0.1  # the moving average of weights looks back over this share of a stage
     warm_up_share: float = 0.08
     seed: int = 0
-
-
-def weigh(examples: list[Example], share: float) -> np.ndarray:
-    """How much each film counts: (n,) float32, 1 on average in each class.
-
-    `share` of it goes to films by the weights under which the nuisance score tells nothing, at most MOST to a film.
-    """
-    target = np.array([example.target for example in examples])
-    overlap = matched(target, score_films(examples), np.ones((1, len(target))))[0]
-    weights = np.zeros(len(target), np.float32)
-    for number in range(len(LABELS)):
-        of = target == number
-        mixed = np.minimum(1 - share + share * overlap[of] / overlap[of].mean(), MOST)
-        weights[of] = mixed / mixed.mean()
-    return weights
 
 
 def _settle_norms(model: keras.Model, batches: Batches, count: int = 40) -> None:
@@ -122,7 +106,8 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             name: one_hot[[AETIOLOGIES.index(e.aetiology) for e in part]]
             for name, part in (("train", train), ("validation", validation))
         }
-        weights = weigh(train, config.matched) if config.matched else None
+        answers = [example.target for example in train]
+        weights = weigh(answers, score_films(train), config.matched) if config.matched else None
         model = None
         for number, stage in enumerate(config.stages):
             # a fresh model a stage: a resumed fit leaves its epoch behind in the model
@@ -154,7 +139,11 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
         base = folder / "base.npz"
         networks.save_layers(networks.fold(model), base, "float16")
         ends = {s.size: json.loads((folder / f"stage-{s.size}.json").read_text()) for s in config.stages}
-        command = "pneumo pretrain" + (f" --start {config.start.name}" if config.start else "")
+        command = "pneumo pretrain"
+        if config.start:
+            stage = config.stages[-1]
+            command += f" --start {config.start.name} --epochs {stage.epochs} --rate {stage.rate}"
+            command += f" --acquisition {stage.acquisition}"
         command += f" --matched {config.matched}" if config.matched else ""
         receipt = {"command": command, "config": asdict(config) | {"start": None}, "stages": ends}
         if config.start:  # without what came before it, nobody could make it again

@@ -11,13 +11,18 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The whole recipe; as it stands here, that of the shipped model's top.
+    """The whole recipe; as it stands here, that of `vgg16`.
 
     `base_weights` is an .npz of `pneumo pretrain`, IMAGENET for Keras' download, or None to begin from scratch.
     `network` and `options` are those of `networks.build`, `steps` of `preprocessing.STEPS`, `augmentation` one of
     `augment.AUGMENTATIONS`. Networks other than vgg16 train as a whole: `views` and `tune_epochs` mean nothing to them.
     `plateau` epochs without a better validation loss divide the rate by ten, `enough` training accuracy ends the
     training, and so do two epochs whose validation loss lies `gap` above the training loss; 0 is never.
+
+    Only VGG-16 knows the rest. Its last `tuned_blocks` are unfrozen behind the head. `balanced` classes weigh the same;
+    `matched` is the share of a film's weight by `audit.weigh`. `experts`, `independent` and `smoothing` are those of
+    `objective.loss`, `worst` the step of `objective.WorstGroups`, `mixup` that of `batches.Views`, and the moving
+    average of weights looks back over the share `averaged` of a phase.
     """
 
     base_weights: Path | str | None
@@ -39,6 +44,15 @@ class TrainConfig:
     gap: float = 0.0
     batch: int = 32
     seed: int = 0
+    tuned_blocks: int = 1
+    balanced: bool = True
+    matched: float = 0.0
+    experts: float = 0.0
+    independent: float = 0.0
+    worst: float = 0.0
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    averaged: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,3 +153,42 @@ RECIPES: dict[str, Recipe] = {
     "cnn-dropout": _cnn("dropout 0.5", dropout=0.5),
     "cnn-rmsprop": _cnn("RMSprop", optimizer="RMSprop"),
 }
+
+PLAIN, CHOSEN = "as it is", "experts"
+
+
+@dataclass(frozen=True)
+class Idea:
+    """A change of the recipe `vgg16`: other values of its config."""
+
+    about: str
+    changes: dict = field(default_factory=dict)
+
+
+# What each of them did is in reports/experiments.md.
+IDEAS: dict[str, Idea] = {
+    PLAIN: Idea("the recipe `vgg16`"),
+    "top only": Idea("the last block stays frozen as well", {"tune_epochs": 0}),
+    "longer": Idea("eight epochs for the last block instead of three", {"tune_epochs": 8}),
+    "two blocks": Idea("blocks 4 and 5 unfrozen instead of block 5", {"tuned_blocks": 2}),
+    "one view": Idea("one augmented view of each film instead of several", {"views": 1}),
+    "plain augmentation": Idea(
+        "flip, crop, brightness, shift and rotation: nothing against acquisition",
+        {"augmentation": "flip, crop, jitter, shift, rotation"},
+    ),
+    "more acquisition": Idea("blur, resampling, noise and compression twice as often", {"acquisition": 1.0}),
+    "CLAHE": Idea("local histogram equalisation first", {"steps": ("clahe",)}),
+    "unbalanced": Idea("every film weighs the same, not every class", {"balanced": False}),
+    "matched": Idea("half of the weight by which acquisition says nothing of the label", {"matched": 0.5}),
+    "matched whole": Idea("all of the weight by which acquisition says nothing of the label", {"matched": 1.0}),
+    "experts": Idea("half of the nuisance score added to the logit in training", {"experts": 0.5}),
+    "experts whole": Idea("all of the nuisance score added to the logit in training", {"experts": 1.0}),
+    "independent": Idea("logit and nuisance score held uncorrelated within each class", {"independent": 1.0}),
+    "worst group": Idea("group DRO: films whose acquisition contradicts their label, and the others", {"worst": 1.0}),
+    "smoothing": Idea("label smoothing of 0.1", {"smoothing": 0.1}),
+    "mixup": Idea("films of a batch blended, Beta(0.2, 0.2)", {"mixup": 0.2}),
+    "averaged": Idea("moving average of the weights over a fifth of a phase", {"averaged": 0.2}),
+}
+
+# What `pneumo train` and the notebook train without a recipe's name.
+SHIPPED = replace(RECIPES["vgg16"].config, **IDEAS[CHOSEN].changes)

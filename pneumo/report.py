@@ -291,6 +291,11 @@ def sheet(chosen: Sequence[Sequence[int]], names: Sequence[str], predict: Callab
     return figure
 
 
+def markdown(head: Sequence[str], rows: Sequence[Sequence]) -> list[str]:
+    """The lines of a table."""
+    return [f"| {' | '.join(map(str, cells))} |" for cells in (head, ("---",) * len(head), *rows)]
+
+
 def blank(x: str, y: str, title: str) -> tuple["Figure", object]:
     """A square figure with axes from 0 to 1; without pyplot, so nothing stays open and no screen is needed."""
     from matplotlib.figure import Figure

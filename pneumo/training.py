@@ -5,7 +5,10 @@ calibration, threshold, scale of the heat map) on validation, of the *served* mo
 answers; then look at the internal test, once.
 """
 
+import hashlib
+import inspect
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +17,15 @@ import keras
 import numpy as np
 from sklearn.metrics import log_loss
 
-from pneumo import networks
-from pneumo.batches import Batches, StopWhen, claim, fit, read_columns, waiting_share
-from pneumo.dataset import Example, load
+from pneumo import augment, networks, nuisance, objective
+from pneumo.audit import score_films, weigh
+from pneumo.batches import Batches, StopWhen, Views, claim, fit, read_columns, waiting_share
+from pneumo.card import sha256
+from pneumo.dataset import Example, content_hashes, load
+from pneumo.operating import sigmoid
 from pneumo.recipes import IMAGENET, TrainConfig
+
+VIEW_SEED = 10_000  # the views are the same whatever the run's seed: they are the dear part
 
 
 @dataclass(frozen=True)
@@ -42,80 +50,166 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     Another network is trained as a whole, in one phase. Of each phase the epoch with the lowest validation loss is
     kept. The loss weighs both classes the same, in training and in the choice between the phases.
 
-    Continues what is already in `folder`; the history of a phase lies there as `history-PHASE.csv`.
+    Continues what is already in `folder`; the history of a phase lies there as `history-PHASE.csv`. What the frozen
+    blocks make of the films lies in `features` beside `folder`, for whoever trains on the same films with them.
     """
     claim(folder, config)
     keras.utils.set_random_seed(config.seed)
-    target = {name: _targets(part) for name, part in (("train", train), ("validation", validation))}
-    watched = Batches(load(validation, config.size, config.steps), target["validation"], config.size, config.batch)
-    # what a step makes is not made of a larger film than the one that is served
-    films = load(train, config.size if config.steps else config.film_size, config.steps)
-    positive = float(target["train"].mean())
-    class_weight = {0: 0.5 / (1 - positive), 1: 0.5 / positive}  # both classes weigh the same
-
-    def batches(seed: int) -> Batches:
-        acquisition, augmentation = config.acquisition, config.augmentation
-        columns = films, target["train"], config.size, config.batch, seed
-        return Batches(*columns, acquisition, augmentation=augmentation)
-
-    def top(done: Path) -> None:
-        """The head alone, on cached features of the frozen base: some augmented views of each film, then `epochs`."""
-        base = _assemble(config, None, head=False)
-        print(f"features of the frozen base, {config.views} views of each film", flush=True)
-        seen = [_features(base, batches(config.seed + 10_000 + view)) for view in range(config.views)]
-        features, answers = (np.concatenate(columns) for columns in zip(*seen, strict=True))
-        model = networks.add_head(networks.features_input(base), **config.options)
-        _compile(model, config.optimizer, config.rate)
-        options = {"batch_size": config.batch, "class_weight": class_weight}
-        fit(model, (features, answers), _features(base, watched), config.epochs, folder, "top", best=True, **options)
-        networks.save_layers(networks.take_layers(model, networks.TOP_NAMES), done, "float16")
-
-    def tune(start: Path, done: Path) -> None:
-        """Last block and head together, at a low rate, from the trained head."""
-        model = _assemble(config, start)
-        for layer in model.layers:
-            layer.trainable = layer.name in both
-        _compile(model, config.optimizer, config.tune_rate)
-        options = {"class_weight": class_weight}
-        fit(model, batches(config.seed), watched, config.tune_epochs, folder, "tune", best=True, **options)
-        networks.save_layers(networks.take_layers(model, both), done, "float16")
-
-    def whole(done: Path) -> None:
-        """Every layer at once."""
-        model = _assemble(config, None)
-        _compile(model, config.optimizer, config.rate)
-        options = {"class_weight": class_weight, "watchers": _watchers(config)}
-        fit(model, batches(config.seed), watched, config.epochs, folder, "whole", best=True, **options)
-        networks.save_layers(networks.take_layers(model, _with_weights(model)), done, "float32")
-
-    both = (*networks.LAST_BLOCK, *networks.TOP_NAMES)
+    phases = _tail if config.network == "vgg16" else _whole
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        if config.network != "vgg16":
-            candidates = {"whole": (folder / "whole.npz", _with_weights(_assemble(config, None)))}
-            if not candidates["whole"][0].exists():
-                whole(candidates["whole"][0])
-        else:
-            candidates = {"top": (folder / "top.npz", networks.TOP_NAMES)}
-            if not candidates["top"][0].exists():
-                top(candidates["top"][0])
-            if config.tune_epochs:
-                candidates["tune"] = (folder / "tune.npz", both)
-                if not candidates["tune"][0].exists():
-                    tune(candidates["top"][0], candidates["tune"][0])
+        candidates = phases(train, validation, folder, config)
     finally:
         keras.mixed_precision.set_global_policy("float32")
+    answers, class_weight = [e.target for e in validation], _class_weight(train)
     loss = {}
     for name, (weights, _) in candidates.items():
-        probability = _assemble(config, weights).predict(watched, verbose=0)[:, 0].astype(float)
-        answers = target["validation"][:, 0]
-        loss[name] = log_loss(answers, probability, sample_weight=[class_weight[int(a)] for a in answers])
+        logit = logits(config, weights, load(validation, config.size, config.steps), folder)
+        with_class = [class_weight[answer] for answer in answers]
+        loss[name] = log_loss(answers, sigmoid(logit.astype(float)), sample_weight=with_class)
     best = min(loss, key=loss.get)
     weights, layers = candidates[best]
     columns = {name: read_history(folder, name) for name in candidates}
     histories = {name: {key: values.tolist() for key, values in found.items()} for name, found in columns.items()}
     seconds = sum(sum(history.get("seconds", [])) for history in histories.values())
     return Trained(weights, layers, loss, histories, round(seconds), waiting_share(folder, next(reversed(candidates))))
+
+
+def _tail(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> dict[str, tuple]:
+    """VGG-16 on cached features of its frozen blocks: name of the phase -> its weights, and the layers they are of."""
+    tuned = networks.last_blocks(config.tuned_blocks)
+    phases = {"top": (folder / "top.npz", networks.TOP_NAMES)}
+    if config.tune_epochs:
+        phases["tune"] = (folder / "tune.npz", (*tuned, *networks.TOP_NAMES))
+    if all(weights.exists() for weights, _ in phases.values()):
+        return phases
+
+    # what a step makes is not made of a larger film than the one that is served
+    films = load(train, config.size if config.steps else config.film_size, config.steps)
+    print(f"features of the frozen blocks, {config.views} views of each film", flush=True)
+    views = [frozen(config, films, folder, view) for view in range(config.views)]
+    watched = frozen(config, load(validation, config.size, config.steps), folder)
+    target, class_weight = np.array([e.target for e in train]), _class_weight(train)
+    debiased = config.matched or config.experts or config.independent or config.worst
+    score = _nuisance(train, folder) if debiased else np.zeros(len(target))
+    weights = np.array([class_weight[number] for number in target]) if config.balanced else np.ones(len(target))
+    if config.matched:
+        weights = weights * weigh(target, score, config.matched)
+
+    def run(model: keras.Model, name: str, trainable: tuple[str, ...], epochs: int, rate: float) -> None:
+        for layer in model.layers:
+            layer.trainable = layer.name in trainable
+        batches = Views(views, objective.answers(target, score), config.batch, config.seed, weights, config.mixup)
+        answers = objective.answers(np.array([e.target for e in validation]))
+        optimizer = _optimizer(config, rate)
+        if config.averaged:
+            momentum = 1 - 1 / max(2.0, config.averaged * epochs * len(batches))
+            optimizer.use_ema, optimizer.ema_momentum = True, momentum
+        logit = keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output)
+        # XLA halves the speed on a CPU
+        metrics = [objective.Auc(), objective.accuracy]
+        logit.compile(optimizer, objective.loss(config), metrics=metrics, jit_compile=False)
+        watchers = [objective.WorstGroups(batches, config.worst)] if config.worst else []
+        fit(logit, batches, Views([watched], answers, config.batch), epochs, folder, name, best=True, watchers=watchers)
+        networks.save_layers(networks.take_layers(model, trainable), phases[name][0], "float16")
+
+    if not phases["top"][0].exists():
+        run(_behind(config), "top", networks.TOP_NAMES, config.epochs, config.rate)
+    if config.tune_epochs and not phases["tune"][0].exists():
+        run(_behind(config, phases["top"][0]), "tune", phases["tune"][1], config.tune_epochs, config.tune_rate)
+    return phases
+
+
+def _whole(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> dict[str, tuple]:
+    """Every layer at once, on batches that are augmented anew each epoch; the same answer as `_tail`."""
+    model = _assemble(config)
+    done, layers = folder / "whole.npz", tuple(layer.name for layer in model.layers if layer.weights)
+    if not done.exists():
+        # what a step makes is not made of a larger film than the one that is served
+        films = load(train, config.size if config.steps else config.film_size, config.steps)
+        batches = Batches(
+            films,
+            _targets(train),
+            config.size,
+            config.batch,
+            config.seed,
+            config.acquisition,
+            augmentation=config.augmentation,
+        )
+        watched = load(validation, config.size, config.steps)
+        # XLA halves the speed on a CPU
+        metrics = ["AUC", "accuracy"]
+        model.compile(_optimizer(config, config.rate), "binary_crossentropy", metrics=metrics, jit_compile=False)
+        fit(
+            model,
+            batches,
+            Batches(watched, _targets(validation), config.size, config.batch),
+            config.epochs,
+            folder,
+            "whole",
+            best=True,
+            watchers=_watchers(config),
+            class_weight=_class_weight(train),
+        )
+        networks.save_layers(networks.take_layers(model, layers), done, "float32")
+    return {"whole": (done, layers)}
+
+
+def frozen(config: TrainConfig, films: np.ndarray, folder: Path, view: int | None = None) -> np.ndarray:
+    """What VGG-16's frozen blocks make of films (n, H, W) uint8: (n, h, w, filters) float16, kept beside `folder`.
+
+    Of the films augmented as number `view` says, else as they are.
+    """
+    base = config.base_weights if config.base_weights == IMAGENET else sha256(config.base_weights)
+    key = hashlib.sha256(films)
+    key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
+    if view is not None:
+        key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
+        key.update(inspect.getsource(augment).encode())
+
+    def features() -> np.ndarray:
+        policy = keras.mixed_precision.global_policy()
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        seed = None if view is None else VIEW_SEED + view
+        columns = films, np.zeros(len(films)), config.size, config.batch, seed, config.acquisition
+        model = networks.front(config.size, config.tuned_blocks)
+        _load_base(model, config)
+        found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
+        keras.mixed_precision.set_global_policy(policy)
+        return found.astype(np.float16)
+
+    return _kept(folder, key.hexdigest(), features)
+
+
+def _nuisance(train: list[Example], folder: Path) -> np.ndarray:
+    """Nuisance score of the films, (n,), kept beside `folder`."""
+    key = hashlib.sha256("".join(content_hashes(train)).encode())
+    key.update(inspect.getsource(nuisance).encode())
+    return _kept(folder, key.hexdigest(), lambda: score_films(train))
+
+
+def _kept(folder: Path, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What was made under that key, memory-mapped; made now if it was not."""
+    path = folder.parent / "features" / f"{key[:16]}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished.npy")
+        np.save(unfinished, make())
+        unfinished.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def logits(config: TrainConfig, weights: Path, films: np.ndarray, folder: Path) -> np.ndarray:
+    """Logits of prepared films (n, size, size) uint8 by the trained float32 network: (n,) float32."""
+    if config.network == "vgg16":
+        model, batches = _behind(config, weights), Views([frozen(config, films, folder)], _none(films), config.batch)
+    else:
+        model, batches = _assemble(config, weights), Batches(films, _none(films), config.size, config.batch)
+    return keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output).predict(batches, verbose=0)[:, 0]
+
+
+def _none(films: np.ndarray) -> np.ndarray:
+    return np.zeros((len(films), 1))
 
 
 def read_history(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -127,16 +221,14 @@ def _targets(examples: list[Example]) -> np.ndarray:
     return np.array([[e.target] for e in examples], np.float32)  # (n, 1)
 
 
-def _features(base: keras.Model, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    """What the frozen base makes of every film: (n, h, w, 512) float16, and the targets (n, 1) in the same order."""
-    order = batches.order[: len(batches) * batches.batch].copy()
-    return base.predict(batches, verbose=0).astype(np.float16), batches.targets[order]
+def _class_weight(train: list[Example]) -> dict[int, float]:
+    """Under which both classes weigh the same."""
+    positive = float(np.mean([e.target for e in train]))
+    return {0: 0.5 / (1 - positive), 1: 0.5 / positive}
 
 
-def _compile(model: keras.Model, optimizer: str, rate: float) -> None:
-    how = keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}})
-    # XLA halves the speed on a CPU
-    model.compile(how, "binary_crossentropy", metrics=["AUC", "accuracy"], jit_compile=False)
+def _optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.get({"class_name": config.optimizer, "config": {"learning_rate": rate}})
 
 
 def _watchers(config: TrainConfig) -> list[keras.callbacks.Callback]:
@@ -150,25 +242,30 @@ def _watchers(config: TrainConfig) -> list[keras.callbacks.Callback]:
     return watchers
 
 
-def _with_weights(model: keras.Model) -> tuple[str, ...]:
-    return tuple(layer.name for layer in model.layers if layer.weights)
-
-
-def _assemble(config: TrainConfig, weights: Path | None, head: bool = True) -> keras.Model:
-    """Base with its weights, and unless told otherwise the head, with the weights of `weights` over them."""
-    if config.network != "vgg16":
-        # all of it is in `weights`, once there are any
-        imagenet = {"imagenet": True} if config.base_weights == IMAGENET and not weights else {}
-        model = networks.build(config.network, config.size, **config.options, **imagenet)
-    else:
-        model = networks.build("vgg16", config.size, **config.options) if head else networks.vgg16(config.size)
-        if config.base_weights == IMAGENET:
-            networks.load_imagenet(model)
-        elif config.base_weights:
-            networks.load_layers(model, config.base_weights)
+def _assemble(config: TrainConfig, weights: Path | None = None) -> keras.Model:
+    """A network other than VGG-16, with `weights` once there are any."""
+    imagenet = {"imagenet": True} if config.base_weights == IMAGENET and not weights else {}
+    model = networks.build(config.network, config.size, **config.options, **imagenet)
     if weights:
         networks.load_layers(model, weights)
     return model
+
+
+def _behind(config: TrainConfig, weights: Path | None = None) -> keras.Model:
+    """VGG-16's last blocks with the base's weights, and the head, with those of `weights` over them."""
+    model = networks.tail(config.size, config.tuned_blocks, **config.options)
+    _load_base(model, config)
+    if weights:
+        networks.load_layers(model, weights)
+    return model
+
+
+def _load_base(model: keras.Model, config: TrainConfig) -> None:
+    """Give every layer of `model` that the base has the base's weights."""
+    if config.base_weights == IMAGENET:
+        networks.load_imagenet(model)
+    else:
+        networks.load_layers(model, config.base_weights, [layer.name for layer in model.layers])
 
 
 def receipt(config: TrainConfig, trained: Trained, base_name: str, recipe: str | None = None) -> dict:

@@ -84,6 +84,21 @@ def test_imagenet_weights_meet_the_preprocessing_they_expect(monkeypatch):
     np.testing.assert_allclose(model(films), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("tuned", [1, 2])
+def test_front_and_tail_are_the_whole_network(tuned, tmp_path):
+    whole = networks.build("vgg16", 64, units=8, dropout=0.0)
+    layers = networks.take_layers(whole, (*networks.CONV_NAMES, *networks.TOP_NAMES))
+    path = tmp_path / "whole.npz"
+    networks.save_layers(layers, path, "float32")
+    front, tail = networks.front(64, tuned), networks.tail(64, tuned, units=8, dropout=0.0)
+    for part in (front, tail):
+        networks.load_layers(part, path, [layer.name for layer in part.layers])
+    films = np.random.default_rng(8).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_allclose(tail(front(films)), whole(films), rtol=1e-5)
+    trained = {layer.name for layer in tail.layers if layer.weights}
+    assert trained == {*networks.last_blocks(tuned), *networks.TOP_NAMES}
+
+
 def test_mean_of_the_map_is_the_logit():
     keras.utils.set_random_seed(5)
     model = networks.add_head(networks.vgg16(64), units=8, dropout=0.5)

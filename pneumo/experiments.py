@@ -1,0 +1,121 @@
+"""What was tried on the recipe `vgg16`, and what it did where acquisition misleads: reports/experiments.md.
+
+`experiment` trains one of `recipes.IDEAS` and keeps its figures on validation as JSON; `write_page`
+compares what it finds there with the recipe as it is, film by film.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from pneumo.audit import NAMED, audit, score_films
+from pneumo.card import base_receipt, sha256
+from pneumo.dataset import Example, children, content_hashes, load
+from pneumo.nuisance import SIZE, features, interventions
+from pneumo.operating import DEFAULT, calibrate, choose_points, sigmoid
+from pneumo.preprocessing import prepare
+from pneumo.recipes import IDEAS, RECIPES
+
+FILMS = "films.json"
+
+
+def audited(
+    target: np.ndarray,
+    score: np.ndarray,
+    child: Sequence,
+    logit: np.ndarray,
+    changed: dict[str, np.ndarray],
+    chosen_on: tuple[np.ndarray, np.ndarray, Sequence],
+) -> dict:
+    """`audit.audit` of logits (n,), with calibration and threshold of the target, logit and child in `chosen_on`."""
+    calibration = calibrate(*chosen_on)
+    slope, intercept = calibration["slope"], calibration["intercept"]
+
+    def probability(raw: np.ndarray) -> np.ndarray:
+        return sigmoid(slope * np.asarray(raw, float) + intercept)
+
+    threshold = choose_points(chosen_on[0], probability(chosen_on[1]))[DEFAULT]
+    under = {name: probability(raw) for name, raw in changed.items()}
+    result = audit(target, score, child, slope * logit + intercept, probability(logit), threshold, under)
+    kept = (*NAMED, "intervals", "interventions", "n", "threshold")
+    return {name: result[name] for name in kept}
+
+
+def experiment(
+    name: str, seed: int, parts: dict[str, list[Example]], base: Path, runs: Path, out: Path, test: bool = False
+) -> Path:
+    """Train IDEAS[name] on `base`, measure it on validation, and write `out`/NAME-BASE-SEED.json; returns its path.
+
+    Checkpoints lie in `runs`. With `test` the internal test is measured as well: for the recipe that was chosen.
+    """
+    from pneumo.training import logits, train
+
+    started = time.monotonic()
+    config = replace(RECIPES["vgg16"].config, base_weights=base, seed=seed, **IDEAS[name].changes)
+    label = f"{name.replace(' ', '-')}-{sha256(base)[:8]}-{seed}"
+    trained = train(parts["train"], parts["validation"], runs / label, config)
+    trained_seconds = time.monotonic() - started
+    known, result, chosen_on = known_films(parts, out / FILMS), {}, None
+    for part in ("validation", *(("internal_test",) if test else ())):
+        examples = parts[part]
+        columns = [np.array(known[part][key]) for key in ("target", "score", "child")]
+        squares = load(examples, SIZE)
+        changes = interventions([features(e.path.read_bytes()) for e in examples])
+        plain = load(examples, config.size, config.steps)
+        altered = [
+            [prepare(alter(square), config.size, config.steps)[0] for square in squares] for alter in changes.values()
+        ]
+        films = np.concatenate([plain, *altered])  # all at once: the frozen blocks are the dear part
+        logit = logits(config, trained.weights, films, runs / label).reshape(1 + len(changes), -1)
+        changed = dict(zip(changes, logit[1:], strict=True))
+        chosen_on = chosen_on or (columns[0], logit[0], columns[2])
+        result[part] = audited(*columns, logit[0], changed, chosen_on)
+        result[part]["logit"] = logit[0].round(4).astype(float).tolist()
+    contents = {
+        "idea": name,
+        "changes": IDEAS[name].changes,
+        "seed": seed,
+        "command": f'pneumo experiment "{name}" --base {base.name} --seed {seed}',
+        "base": {"sha256": sha256(base), "receipt": base_receipt(base)},
+        "config": {key: value for key, value in asdict(config).items() if key != "base_weights"},
+        "kept": list(trained.layers),
+        "epochs": {phase: len(history["loss"]) for phase, history in trained.histories.items()},
+        "seconds": trained.seconds,
+        "seconds_with_features": round(trained_seconds),
+        **result,
+    }
+    path = out / f"{label}.json"
+    path.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def known_films(parts: dict[str, list[Example]], path: Path) -> dict[str, dict[str, list]]:
+    """Of validation and internal test: `file`, `target`, nuisance `score` and `child` of every film, kept in `path`.
+
+    Those of `path` are taken if they are of the same films.
+    """
+    held_out = ("validation", "internal_test")
+    names = {part: [e.path.name for e in parts[part]] for part in held_out}
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if {part: known[part]["file"] for part in held_out} == names:
+            return known
+    every = [example for part in parts.values() for example in part]
+    of = np.repeat(list(parts), [len(part) for part in parts.values()])
+    score, child = score_films(every), children(every, content_hashes(every))
+    known = {
+        part: {
+            "file": names[part],
+            "target": [e.target for e in parts[part]],
+            "score": score[of == part].round(4).tolist(),
+            "child": child[of == part].tolist(),
+        }
+        for part in held_out
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known) + "\n", encoding="utf-8")
+    return known

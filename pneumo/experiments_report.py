@@ -1,0 +1,240 @@
+"""Experiments' JSON -> reports/experiments.md: every run, and what it changed on the same films. Trains nothing."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumo.audit import contradicted, matched
+from pneumo.errors import RunError
+from pneumo.evaluation import bootstrap, measure, summary
+from pneumo.experiments import FILMS
+from pneumo.nuisance import EVERYDAY
+from pneumo.operating import sigmoid
+from pneumo.recipes import CHOSEN, IDEAS, PLAIN
+from pneumo.report import BLUE, GREY, VERMILLION, markdown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MASKED = "corners and borders masked"
+COMPARED = {"auc": "AUC", "auc_contradicted": "AUC, contradicted", "auc_matched": "AUC, matched"}
+FIGURES = (*COMPARED, "explained_normal", "explained_pneumonia", "sensitivity", "specificity")
+WANTED = {"auc": 0.995, "auc_contradicted": 0.992, "auc_matched": 0.99, "explained": 0.15, "same_label": 0.97}
+
+
+def write_page(folder: Path, out: Path) -> Path:
+    """Write `out`/experiments.md and its figure from the runs in `folder`; returns the page's path.
+
+    Raises:
+        RunError: there is no run.
+    """
+    films = folder / FILMS
+    runs = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json")) if p != films]
+    if not runs:
+        raise RunError(f"Expected runs in {folder}, found none: run `pneumo experiment NAME` first.")
+    known = json.loads(films.read_text(encoding="utf-8"))["validation"]
+    groups = defaultdict(list)  # (base, idea) -> a run a seed
+    order = list(IDEAS)
+    for run in sorted(runs, key=lambda run: (order.index(run["idea"]), run["seed"])):
+        groups[run["base"]["sha256"][:8], run["idea"]].append(run)
+    of_base = defaultdict(int)
+    for (base, _), group in groups.items():
+        of_base[base] += len(group)
+    bases = sorted(of_base, key=of_base.get, reverse=True)
+    draws = {key: _draws([run["validation"]["logit"] for run in of], known) for key, of in groups.items()}
+    against = {
+        key: {name: summary(values[name] - draws[key[0], PLAIN][name]) for name in COMPARED}
+        for key, values in draws.items()
+        if key[1] != PLAIN and (key[0], PLAIN) in draws
+    }
+    picture = out / "experiments.png"
+    _forest({key: against[key] for key in groups if key in against}, bases).savefig(picture, dpi=110)
+    path = out / "experiments.md"
+    path.write_text("\n".join(_page(groups, bases, against, draws, len(known["file"]))) + "\n", encoding="utf-8")
+    return path
+
+
+def _draws(logits: list[list[float]], known: dict) -> dict[str, np.ndarray]:
+    """COMPARED of validation and of its bootstrap draws by child, mean over the seeds: (1 + draws,) each."""
+    target, score = np.array(known["target"]), np.array(known["score"])
+    times = bootstrap(known["child"])
+    weights = {
+        "auc": times,
+        "auc_contradicted": times * contradicted(target, score),
+        "auc_matched": matched(target, score, times),
+    }
+    return {
+        name: np.mean([measure(target, sigmoid(np.array(logit)), 0.5, of)[0]["auc"] for logit in logits], axis=0)
+        for name, of in weights.items()
+    }
+
+
+def _forest(against: dict[tuple, dict], bases: list[str]) -> "Figure":
+    """Differences to the recipe as it is, with their intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.2 + 0.28 * max(1, len(against))), layout="constrained")
+    panels = figure.subplots(1, len(COMPARED), sharey=True)
+    names = [f"{idea}{', ' + base if base != bases[0] else ''}" for base, idea in against]
+    for axes, (measured, title) in zip(panels, COMPARED.items(), strict=True):
+        for y, found in enumerate(against.values()):
+            value, span = found[measured]
+            if span is None:
+                continue
+            low, high = span
+            colour = BLUE if low > 0 else VERMILLION if high < 0 else GREY
+            axes.plot([low, high], [y, y], "-", color=colour)
+            axes.plot(value, y, "o", color=colour)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set(title=title, yticks=range(len(names)), yticklabels=names, xlabel="against the recipe as it is")
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+    if names:
+        panels[0].invert_yaxis()
+    return figure
+
+
+def _page(groups: dict, bases: list[str], against: dict, draws: dict, n: int) -> list[str]:
+    lines = [
+        "# What was tried against the shortcuts",
+        "",
+        "Written by `pneumo experiment` from the JSON of every run in `reports/experiments`. Each idea changes the "
+        f"recipe `vgg16` in one thing, on the same films and the same frozen blocks, and is measured on the {n} films "
+        "of validation with the float network; calibration and threshold are chosen there by the shipped rules. "
+        "Contradicted are the films whose acquisition looks most like the other label's, matched are films weighted so "
+        "that acquisition says nothing, explained is the share of the variance of the logit within a class that "
+        "acquisition explains ([the audit](audit/report.md)). Where several seeds ran, figures are mean ± standard "
+        "deviation. The seeds change the head's first weights, the order of the films and dropout; the base and the "
+        f"augmented views stay. Shipped is `{CHOSEN}`.",
+        "",
+        f"Wanted: AUC {WANTED['auc']}, contradicted {WANTED['auc_contradicted']}, matched {WANTED['auc_matched']}, "
+        f"explained at most {WANTED['explained']}, the same label of {WANTED['same_label']:.0%} of films after "
+        "everyday changes.",
+    ]
+    for base in bases:
+        receipt = next(group for (b, _), group in groups.items() if b == base)[0]["base"]["receipt"]
+        lines += [
+            "",
+            f"## On base `{base}`",
+            "",
+            f"`{receipt['command']}`; {_seconds(receipt) / 3600:.1f} h of training, with all that it goes on from.",
+            "",
+            *markdown(
+                (
+                    *("Idea", "Seeds", "AUC", "Contradicted", "Matched", "Explained, NORMAL", "Explained, PNEUMONIA"),
+                    *("Sensitivity", "Specificity", "AUC masked", "Specificity masked", "Least same label", "Minutes"),
+                ),
+                [(f"`{idea}`", *_row(group)) for (b, idea), group in groups.items() if b == base],
+            ),
+        ]
+    lines += [
+        "",
+        "Masked are corners and borders of every film. The least same label is that of the everyday change that moves "
+        "most labels. Minutes are those of the epochs of one seed, without the features of the frozen blocks.",
+        "",
+        "## What it changed",
+        "",
+        "Difference to the recipe as it is on the same base, by pairs, with 95 % intervals from films drawn by child.",
+        "",
+        *markdown(
+            ("Idea", "What", "Base", *COMPARED.values(), "These films show"),
+            [
+                (
+                    f"`{idea}`",
+                    IDEAS[idea].about,
+                    f"`{base}`",
+                    *(_difference(*one) for one in found.values()),
+                    _verdict(found),
+                )
+                for (base, idea), found in against.items()
+            ],
+        ),
+        "",
+        "![Differences of the ideas to the recipe as it is, with intervals](experiments.png)",
+    ]
+    if len(bases) > 1 and all((base, PLAIN) in draws for base in bases):
+        lines += ["", "Between the bases, the recipe as it is:", ""]
+        lines += [
+            f"- `{base}` against `{bases[0]}`: "
+            + ", ".join(
+                f"{words} {_difference(*summary(draws[base, PLAIN][name] - draws[bases[0], PLAIN][name]))}"
+                for name, words in COMPARED.items()
+            )
+            for base in bases[1:]
+        ]
+    tested = {key: group for key, group in groups.items() if all("internal_test" in run for run in group)}
+    if tested:
+        lines += [
+            "",
+            "## Internal test, of what was chosen",
+            "",
+            *markdown(
+                ("Idea", "Base", "Seeds", *COMPARED.values(), "Explained, NORMAL", "Explained, PNEUMONIA"),
+                [
+                    (
+                        f"`{idea}`",
+                        f"`{base}`",
+                        str(len(group)),
+                        *(_spread(group, f, "internal_test") for f in FIGURES[:5]),
+                    )
+                    for (base, idea), group in tested.items()
+                ],
+            ),
+        ]
+    return [
+        *lines,
+        "",
+        "## Every run",
+        "",
+        *markdown(
+            ("Command", "Base", "Seconds", *COMPARED.values(), "Explained, NORMAL", "Explained, PNEUMONIA"),
+            [
+                (
+                    f"`{run['command']}`",
+                    f"`{base}`",
+                    str(run["seconds"]),
+                    *(_spread([run], name) for name in FIGURES[:5]),
+                )
+                for (base, _), group in groups.items()
+                for run in group
+            ],
+        ),
+    ]
+
+
+def _row(group: list[dict]) -> tuple[str, ...]:
+    under = [run["validation"]["interventions"] for run in group]
+    masked = ([each[MASKED][key] for each in under] for key in ("auc_change", "specificity"))
+    least = [min(each[name]["same_label"] for name in EVERYDAY) for each in under]
+    change, specificity = (f"{np.mean(values):{form}}" for values, form in zip(masked, ("+.4f", ".3f"), strict=True))
+    minutes = np.mean([run["seconds"] for run in group]) / 60
+    figures = (_spread(group, name) for name in FIGURES)
+    return (str(len(group)), *figures, change, specificity, f"{np.mean(least):.3f}", f"{minutes:.1f}")
+
+
+def _spread(group: list[dict], name: str, part: str = "validation") -> str:
+    values = [run[part][name] for run in group]
+    if None in values:
+        return "undefined"
+    return f"{np.mean(values):.4f}" + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
+
+
+def _difference(value: float | None, span: list[float] | None) -> str:
+    return f"{value:+.4f} ({span[0]:+.4f} to {span[1]:+.4f})" if span else "undefined"
+
+
+def _verdict(found: dict[str, tuple]) -> str:
+    spans = {name: span for name, (_, span) in found.items() if span}
+    better = [COMPARED[name] for name, (low, _) in spans.items() if low > 0]
+    worse = [COMPARED[name] for name, (_, high) in spans.items() if high < 0]
+    words = [f"{word}: {', '.join(names)}" for word, names in (("better", better), ("worse", worse)) if names]
+    return "; ".join(words) or "no difference"
+
+
+def _seconds(receipt: dict) -> int:
+    start = receipt["config"].get("start")
+    own = sum(stage["seconds"] for stage in receipt["stages"].values())
+    return own + (_seconds(start["receipt"]) if start else 0)

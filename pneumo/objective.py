@@ -1,0 +1,92 @@
+"""What VGG-16's top is trained for: the label, less what acquisition alone tells of it.
+
+Answers are (n, 2): the target, 0 or 1, and the film's nuisance score (`audit.nuisance_score`), 0 where it is not to be
+used. Networks answer with logits, (n, 1).
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from pneumo.audit import contradicted
+from pneumo.batches import Views
+from pneumo.recipes import TrainConfig
+
+MOST = 4.0  # of a nuisance score: beyond, a film would teach nothing, or be learned by heart
+
+
+def answers(target: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
+    """Targets (n,) and nuisance scores (n,) as one array for Keras: (n, 2) float32."""
+    score = np.zeros(len(target)) if score is None else np.clip(score, -MOST, MOST)
+    return np.stack([target, score], axis=1).astype(np.float32)
+
+
+def loss(config: TrainConfig) -> Callable:
+    """Binary cross-entropy (n,) of answers and logits, changed as `config` says.
+
+    `experts` adds that much of the nuisance score to the logit in training, so that the network is left with what
+    acquisition does not explain (Clark et al. 2019, arXiv 1909.03683; He et al. 2019, arXiv 1908.10763).
+    `independent` adds that much of the squared correlation of logit and nuisance score within each class.
+    `smoothing` moves the targets that far from 0 and 1 towards one half (Szegedy et al., arXiv 1512.00567).
+    """
+
+    def value(answer: keras.KerasTensor, logit: keras.KerasTensor) -> keras.KerasTensor:
+        ops = keras.ops
+        target, score = answer[:, :1], answer[:, 1:]
+        smooth = target * (1 - config.smoothing) + config.smoothing / 2
+        each = ops.binary_crossentropy(smooth, logit + config.experts * score, from_logits=True)[:, 0]
+        if config.independent:
+            of = ops.cast(target > 0.5, "float32")
+            both = _correlation_squared(logit, score, of) + _correlation_squared(logit, score, 1 - of)
+            each += config.independent * both / 2
+        return each
+
+    return value
+
+
+def _correlation_squared(x: keras.KerasTensor, y: keras.KerasTensor, member: keras.KerasTensor) -> keras.KerasTensor:
+    """Of (n, 1) columns, over the films with `member` 1; 0 where either does not vary."""
+    ops = keras.ops
+    weights = member / ops.maximum(ops.sum(member), 1)
+    x, y = (values - ops.sum(weights * values) for values in (x, y))
+    covariance, variances = ops.sum(weights * x * y), ops.sum(weights * x * x) * ops.sum(weights * y * y)
+    return ops.square(covariance) / (variances + 1e-6)
+
+
+class Auc(keras.metrics.AUC):
+    """AUC of answers and logits."""
+
+    def __init__(self) -> None:
+        super().__init__(from_logits=True, name="AUC")
+
+    def update_state(self, answer: object, logit: object, sample_weight: object = None) -> None:
+        super().update_state(answer[:, :1], logit, sample_weight)
+
+
+def accuracy(answer: keras.KerasTensor, logit: keras.KerasTensor) -> keras.KerasTensor:
+    """1 where the logit lies on the side of the target, else 0: (n,)."""
+    return keras.ops.cast((logit[:, 0] > 0) == (answer[:, 0] > 0.5), "float32")
+
+
+class WorstGroups(keras.callbacks.Callback):
+    """Before every epoch, weighs four groups of films by exp(`step` · loss of the group), 1 on average.
+
+    The groups are the films of each label whose acquisition contradicts it, and the others: group DRO (Sagawa et al.,
+    arXiv 1911.08731), with the weights of an epoch instead of a batch.
+    """
+
+    def __init__(self, train: Views, step: float) -> None:
+        super().__init__()
+        target, score = train.targets.T
+        self.train, self.step, self.target, self.before = train, step, target, train.weights
+        self.group = 2 * target.astype(int) + contradicted(target, score)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        whole = Views(self.train.views, self.train.targets, self.train.batch)
+        whole.start(epoch)
+        logit = self.model.predict(whole, verbose=0)[:, 0]
+        loss = np.logaddexp(0, np.where(self.target == 1, -logit, logit))
+        counts = np.bincount(self.group)
+        factor = np.exp(self.step * np.bincount(self.group, loss) / counts)[self.group]
+        self.train.weights = (self.before * factor / np.average(factor, weights=self.before)).astype(np.float32)

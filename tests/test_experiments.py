@@ -1,0 +1,124 @@
+"""Ideas are trained, measured on validation, kept, and compared with the recipe as it is."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pneumo import experiments_report, training
+from pneumo.card import MODELS, read_card
+from pneumo.cli import main
+from pneumo.experiments import FILMS
+from pneumo.recipes import CHOSEN, IDEAS, PLAIN, RECIPES, SHIPPED, Idea
+
+FOLDER = MODELS.parent / "reports" / "experiments"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["experiment", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_ideas_change_what_there_is():
+    plain = RECIPES["vgg16"].config
+    for name, idea in IDEAS.items():
+        assert all(getattr(plain, key) != value for key, value in idea.changes.items()), name
+    assert IDEAS[PLAIN].changes == {}
+    assert all(getattr(SHIPPED, key) == value for key, value in IDEAS[CHOSEN].changes.items())
+
+
+def test_shipped_model_was_trained_as_the_chosen_idea_says():
+    config = read_card(roles=()).contents["receipt"]["config"]
+    assert {key: config[key] for key in IDEAS[CHOSEN].changes} == IDEAS[CHOSEN].changes
+
+
+@pytest.fixture(scope="module")
+def tried(tiny_chest_xray, tmp_path_factory):
+    """The recipe as it is and all ideas of the objective at once, on few films, seeds 0 and 1, and their page."""
+    folder = tmp_path_factory.mktemp("experiments")
+    few = {"epochs": 1, "tune_epochs": 1, "views": 1}
+    changes = {"matched": 0.5, "experts": 0.5, "independent": 1.0, "worst": 1.0, "mixup": 0.2, "averaged": 0.5}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(IDEAS, PLAIN, Idea("few epochs", few))
+        patch.setitem(IDEAS, "matched", Idea("everything at once", few | changes))
+        # too few children for the trees: a score that says nothing of the label
+        patch.setattr(training, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
+        base = read_card(roles=("base",)).file("base")
+        options = ["--data", tiny_chest_xray, "--base", base, "--runs", folder / "runs", "--out", folder]
+        result = run(PLAIN, "matched", *options, "--seed", 0, "--seed", 1, "--internal-test")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_run_keeps_its_figures_and_the_command_that_makes_it_again(tried):
+    (path,) = (tried / "experiments").glob("matched-*-1.json")
+    kept = json.loads(path.read_text())
+    films = json.loads((tried / "experiments" / FILMS).read_text())
+    assert kept["command"] == 'pneumo experiment "matched" --base vgg16-chest-xray.base.npz --seed 1'
+    assert kept["base"]["sha256"] == read_card(roles=("base",)).contents["files"]["base"]["sha256"]
+    assert (kept["config"]["experts"], kept["config"]["seed"], kept["epochs"]) == (0.5, 1, {"top": 1, "tune": 1})
+    for part in ("validation", "internal_test"):
+        assert kept[part]["n"] == len(kept[part]["logit"]) == len(films[part]["target"])
+        assert 0 <= kept[part]["auc"] <= 1
+        assert set(kept[part]["interventions"]) >= {"corners and borders masked", "half the size"}
+    assert kept[part]["threshold"] == kept["validation"]["threshold"]  # chosen there
+
+
+def test_seeds_share_the_features_of_the_frozen_blocks(tried):
+    kept = list((tried / "runs" / "features").glob("*.npy"))
+    # the films of training augmented once, validation's as they are; both other parts' as they are and changed;
+    # and the nuisance score of those of training
+    assert len(kept) == 5
+
+
+def test_the_page_has_every_run_and_its_difference(tried):
+    page = (tried / "experiments.md").read_text()
+    assert page.count("`pneumo experiment ") == 4  # of every run
+    assert "everything at once" in page
+    assert " ± " in page
+    assert "## Internal test, of what was chosen" in page
+    assert (tried / "experiments.png").stat().st_size > 5000
+
+
+def test_differences_by_hand(tmp_path):
+    # 20 films of 20 children; the nuisance score says nothing of the label
+    known = {"file": [str(i) for i in range(20)], "target": [0, 1] * 10, "score": [0.0] * 20, "child": list(range(20))}
+    right = [-1.0, 1.0] * 10
+    wrong = [1.0, -1.0, *right[2:]]  # the first pair the wrong way round
+    draws = {name: experiments_report._draws([logit], known) for name, logit in (("right", right), ("wrong", wrong))}
+    # of 100 pairs 81 in order, one reversed, 18 tied: 0.81 + 0.09
+    assert draws["wrong"]["auc"][0] == pytest.approx(0.9)
+    assert draws["wrong"]["auc_matched"][0] == pytest.approx(0.9)
+    assert draws["right"]["auc"][0] == 1.0
+    mean = experiments_report._draws([right, wrong], known)["auc"][0]
+    assert mean == pytest.approx(0.95)
+    assert experiments_report._verdict({"auc": (-0.1, (-0.2, -0.05)), "auc_matched": (0.1, (0.01, 0.2))}) == (
+        "better: AUC, matched; worse: AUC"
+    )
+    assert experiments_report._verdict({"auc": (0.0, (-0.1, 0.1))}) == "no difference"
+
+
+def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):
+    refused = run("magic")
+    assert refused.exit_code == 2
+    assert "'smoothing'" in refused.output
+    assert "received 'magic'" in refused.output
+    nothing = CliRunner().invoke(main, ["experiment", "--out", str(tmp_path)])
+    assert nothing.exit_code != 0
+    assert "found none" in nothing.output
+    assert IDEAS["mixup"].about in nothing.output
+
+
+def test_shipped_page_is_the_one_of_its_runs(tmp_path):
+    experiments_report.write_page(FOLDER, tmp_path)
+    assert (tmp_path / "experiments.md").read_text() == (FOLDER.parent / "experiments.md").read_text()
+
+
+def test_kept_logits_give_the_kept_auc():
+    known = json.loads((FOLDER / FILMS).read_text())["validation"]
+    for path in FOLDER.glob("*-*.json"):
+        kept = json.loads(path.read_text())["validation"]
+        of = {label: np.array(kept["logit"])[np.array(known["target"]) == label] for label in (0, 1)}
+        pairs = of[1][:, None] - of[0][None, :]
+        auc = (np.sum(pairs > 0) + np.sum(pairs == 0) / 2) / pairs.size
+        assert kept["auc"] == pytest.approx(auc, abs=1e-3), path.name

@@ -1,0 +1,91 @@
+"""What the top is trained for, on numbers that a person can reckon with; and the batches it is trained on."""
+
+import keras
+import numpy as np
+import pytest
+
+from pneumo import objective
+from pneumo.batches import Views
+from pneumo.recipes import TrainConfig
+
+
+def loss(target, logit, score=None, **changes):
+    given = objective.answers(np.array(target, float), None if score is None else np.array(score, float))
+    return np.array(objective.loss(TrainConfig(None, **changes))(given, np.array(logit, np.float32)[:, None]))
+
+
+def cross_entropy(target, probability):
+    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability))
+
+
+def test_plain_loss_is_binary_cross_entropy():
+    np.testing.assert_allclose(loss([1, 0], [np.log(3), np.log(3)]), -np.log([0.75, 0.25]), rtol=1e-5)
+
+
+def test_experts_leave_to_the_network_what_acquisition_does_not_explain():
+    # log-odds of acquisition log 3, of the network 0: together 3 to 1 for pneumonia
+    np.testing.assert_allclose(loss([1], [0.0], [np.log(3)], experts=1.0), -np.log(0.75), rtol=1e-5)
+    np.testing.assert_allclose(loss([1], [0.0], [np.log(9)], experts=0.5), -np.log(0.75), rtol=1e-5)
+    np.testing.assert_allclose(loss([1], [0.0], [99.0], experts=1.0), np.log1p(np.exp(-objective.MOST)), rtol=1e-4)
+
+
+def test_smoothing_moves_the_target():
+    np.testing.assert_allclose(loss([1], [np.log(3)], smoothing=0.1), cross_entropy(0.95, 0.75), rtol=1e-5)
+
+
+def test_independence_is_paid_for_within_each_class():
+    logit, target = [-1.0, 1, -2, 2], [0, 0, 1, 1]
+    plain = loss(target, logit)
+    for score, both in (([-1, 1, -1, 1], 1.0), ([-1, 1, 1, 1], 0.5), ([2, 2, -3, -3], 0.0)):
+        # correlation 1 or -1 in a class is 1, a score that does not vary 0; the classes' mean
+        changed = loss(target, logit, score, independent=0.7)
+        np.testing.assert_allclose(changed - plain, 0.7 * both, atol=1e-4)
+
+
+def test_metrics_know_logits():
+    answer = objective.answers(np.array([0, 0, 1, 1.0]), np.array([4.0, 4, 4, 4]))
+    logit = np.array([[-2.0], [1], [0.5], [3]], np.float32)
+    auc = objective.Auc()
+    auc.update_state(answer, logit)
+    assert float(auc.result()) == pytest.approx(0.75, abs=0.01)  # three of four pairs in order
+    np.testing.assert_array_equal(objective.accuracy(answer, logit), [1, 0, 1, 1])
+
+
+def test_the_worst_group_weighs_most():
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs))
+    model.compile("sgd", "mse")
+    # 10 of each label; three of each look like the other by score; one of them is called wrongly with logit 2
+    target, score = np.repeat([0.0, 1], 10), np.r_[-np.arange(10.0), np.arange(10.0)] / 10
+    logit = np.where(target == 1, 2.0, -2.0)
+    logit[0] = 2.0  # score -0.0: the highest of the normals
+    train = Views([logit[:, None]], objective.answers(target, score), 4, seed=0, weights=np.ones(20))
+    watcher = objective.WorstGroups(train, 1.0)
+    watcher.set_model(model)
+    watcher.on_epoch_begin(0)
+    right, wrong = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
+    group = np.exp(np.where(np.isin(np.arange(20), (0, 1, 2)), (wrong + 2 * right) / 3, right))
+    np.testing.assert_allclose(train.weights, group / group.mean(), rtol=1e-5)
+
+
+def test_every_epoch_takes_the_next_view():
+    views = [np.full((4, 2), value, np.float16) for value in (1, 2)]
+    batches = Views(views, np.arange(4.0)[:, None], 2, seed=0, weights=np.arange(4.0))
+    for expected in (1, 2, 1):
+        features, target, weights = batches[1]
+        assert (features == expected).all()
+        np.testing.assert_array_equal(target[:, 0], weights)
+        batches.on_epoch_end()
+    plain = Views([views[0][:3]], np.arange(3.0)[:, None], 2)
+    assert [len(plain[index][0]) for index in range(len(plain))] == [2, 1]
+
+
+def test_mixup_blends_film_target_and_weight_in_the_same_shares():
+    films = np.eye(4, dtype=np.float16)
+    batches = Views([films], np.arange(4.0)[:, None], 4, seed=3, weights=np.arange(4.0), mixup=0.2)
+    features, target, weights = batches[0]
+    np.testing.assert_allclose(features.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(features @ np.arange(4.0), target[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(target[:, 0], weights, rtol=1e-6)
+    assert not np.isin(features, (0, 1)).all()
+    np.testing.assert_array_equal(batches[0][0], features)
