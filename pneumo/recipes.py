@@ -154,7 +154,7 @@ RECIPES: dict[str, Recipe] = {
     "cnn-rmsprop": _cnn("RMSprop", optimizer="RMSprop"),
 }
 
-PLAIN, CHOSEN = "as it is", "experts"
+PLAIN, CHOSEN = "as it is", "matched and independent"
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,12 @@ IDEAS: dict[str, Idea] = {
     "experts": Idea("half of the nuisance score added to the logit in training", {"experts": 0.5}),
     "experts whole": Idea("all of the nuisance score added to the logit in training", {"experts": 1.0}),
     "independent": Idea("logit and nuisance score held uncorrelated within each class", {"independent": 1.0}),
+    "matched and independent": Idea("both of it, half of the weight", {"matched": 0.5, "independent": 1.0}),
+    "experts and independent": Idea("both of it, half of the score", {"experts": 0.5, "independent": 1.0}),
+    "stronger": Idea(
+        "all of the weight by which acquisition says nothing, and three times the price of dependence",
+        {"matched": 1.0, "independent": 3.0},
+    ),
     "worst group": Idea("group DRO: films whose acquisition contradicts their label, and the others", {"worst": 1.0}),
     "smoothing": Idea("label smoothing of 0.1", {"smoothing": 0.1}),
     "mixup": Idea("films of a batch blended, Beta(0.2, 0.2)", {"mixup": 0.2}),
