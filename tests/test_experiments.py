@@ -98,6 +98,19 @@ def test_differences_by_hand(tmp_path):
     assert experiments_report._verdict({"auc": (0.0, (-0.1, 0.1))}) == "no difference"
 
 
+def test_the_costliest_films_by_hand():
+    # 10 of each; the score contradicts films 0, 1, 2 of the normals and the last three of the pneumonias
+    known = {
+        "file": [str(i) for i in range(20)],
+        "target": [0] * 10 + [1] * 10,
+        "score": [*range(3, -7, -1), *range(10, 0, -1)],
+    }
+    logit = [5.0, *[-1.0] * 9, *[1.0] * 9, -3.0]  # film 0 above all pneumonias, film 19 below all normals
+    found = experiments_report._costliest([{"validation": {"logit": logit}}], known)
+    # wrong: film 0 with 17, 18, 19, film 19 with 0, 1, 2: five pairs, film 0 and 19 in three each
+    assert found[:2] == [("`0`", "60%"), ("`19`", "60%")]
+
+
 def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):
     refused = run("magic")
     assert refused.exit_code == 2
