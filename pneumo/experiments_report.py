@@ -205,7 +205,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, known: dic
         "",
         "## The films that cost most",
         "",
-        "Of the pairs of a contradicted normal and a contradicted pneumonia that are in the wrong order, the share that a "
+        "Of the pairs of a contradicted normal and a contradicted pneumonia in the wrong order, the share that a "
         "film is in, mean over all runs.",
         "",
         *markdown(("Film", "Pairs"), _costliest([run for group in groups.values() for run in group], known)),
