@@ -156,9 +156,12 @@ def weigh(target: np.ndarray, score: np.ndarray, share: float) -> np.ndarray:
     """How much each film counts in training: (n,) float32, 1 on average in each class.
 
     `share` of it goes to films by `matched`, under which the nuisance score tells nothing, at most MOST to a film.
+    Where no film looks like those of the other label, all count the same.
     """
     target = np.asarray(target)
-    overlap, weights = matched(target, score, np.ones((1, len(target))))[0], np.zeros(len(target), np.float32)
+    overlap, weights = matched(target, score, np.ones((1, len(target))))[0], np.ones(len(target), np.float32)
+    if not overlap.any():
+        return weights
     for number in range(len(LABELS)):
         of = target == number
         mixed = np.minimum(1 - share + share * overlap[of] / overlap[of].mean(), MOST)

@@ -70,6 +70,7 @@ def test_films_whose_acquisition_contradicts_their_label_weigh_more():
     many = weigh(np.repeat([0, 1], 99), np.r_[0.1, np.full(98, -0.9), np.full(98, 0.9), 0.1], 0.5)
     assert many[0] == pytest.approx(MOST / np.mean([MOST, *[0.5] * 98]))
     np.testing.assert_array_equal(weigh(target, score, 0.0), 1)
+    np.testing.assert_array_equal(weigh(target, 9 * target, 0.5), 1)  # no stratum is shared
 
 
 def test_on_matched_films_acquisition_is_a_coin_and_a_reader_is_not():

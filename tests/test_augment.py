@@ -51,10 +51,10 @@ def test_framing_gives_and_takes_borders_and_covers_corners():
     family.seed_(1)
     after = family(images=flat)[..., 0]
     changed = (after != 200).any(axis=(1, 2))
-    assert 0.4 < changed.mean() < 0.9, "half are framed, a third have covered corners"
+    assert 0.4 < changed.mean() < 0.95, "half are framed, a third have covered corners, a quarter black edges"
     assert (after[:, 20:44, 20:44] == 200).all(), "the chest stays"
     bordered = (after < 13).all(axis=2).any(axis=1)  # a whole row is black
-    assert 0.15 < bordered.mean() < 0.5
+    assert 0.3 < bordered.mean() < 0.7, "half of the framed, and most of those with black edges"
     ramp = np.repeat(np.linspace(0, 252, 64).astype(np.uint8)[None, None, :, None], 64, axis=1)
     family.seed_(2)
     seen = family(images=np.repeat(ramp, 64, axis=0))[:, 32, :, 0]

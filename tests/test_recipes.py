@@ -171,7 +171,7 @@ def test_published_recipe_answers_the_same_everywhere(published, tiny_chest_xray
     assert card.steps == RECIPES[published.stem].config.steps
     assert (answer["heatmap"] is None) == (published.stem == "cnn5"), "a flattened film has no map"
     body = {"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}
-    page = client.post("/?force=1", data=body, headers={"Accept": "text/html"}).text
+    page = client.post("/", data=body | {"force": "1"}, headers={"Accept": "text/html"}).text
     assert ("This model gives no heat map." in page) == (published.stem == "cnn5")
 
 
