@@ -81,7 +81,7 @@ def small_films():
 
 @pytest.fixture(scope="session")
 def tiny_chest_xray(small_films, tmp_path_factory):
-    """A folder with train/: 20 normals of 16 children, 10 bacterial and 10 viral of 20; read it, do not write into it.
+    """A folder with train/: 20 normals of 10 children, 10 bacterial and 10 viral of 20; read it, do not write into it.
 
     The films are the four sample films, each time cropped and darkened a little more.
     """
@@ -89,9 +89,8 @@ def tiny_chest_xray(small_films, tmp_path_factory):
     films = [Image.fromarray(film) for film in small_films.values()]
     for number in range(20):
         kind = "bacteria" if number < 10 else "virus"
-        child = number // 2 if number < 8 else number  # some have two films
         for label, film, name in (
-            ("NORMAL", films[number % 2], f"IM-{child:04}-000{1 + number % 2}"),
+            ("NORMAL", films[number % 2], f"IM-{number // 2:04}-000{1 + number % 2}"),
             ("PNEUMONIA", films[2 + number % 2], f"person{number}_{kind}_{100 + number}"),
         ):
             cropped = film.crop((number, number // 2, 224 - number // 2, 224)).resize((224, 224))
