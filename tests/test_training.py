@@ -24,10 +24,13 @@ def literal(value):
 
 @pytest.fixture(scope="module")
 def tiny_chest_xray(tiny_chest_xray, tmp_path_factory):
-    """The same films, each normal of a child of its own: the trees of the nuisance score want ten in training."""
+    """The same films, 20 normals of 16 children: the trees of the nuisance score want ten of them in training."""
     root = Path(shutil.copytree(tiny_chest_xray, tmp_path_factory.mktemp("more") / "chest_xray"))
     for number, film in enumerate(sorted((root / "train" / "NORMAL").iterdir())):
-        film.rename(film.with_name(f"IM-{100 + number:04}-0001.jpeg"))
+        if number >= 8:
+            film.rename(film.with_name(f"IM-{number:04}-000{1 + number % 2}.jpeg.moved"))
+    for film in (root / "train" / "NORMAL").glob("*.moved"):
+        film.rename(film.with_suffix(""))
     return root
 
 
