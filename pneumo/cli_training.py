@@ -179,13 +179,14 @@ def experiment(
 ) -> None:
     """Try changes of the recipe vgg16, and write experiments.md from all runs that were kept.
 
-    Without an idea only the page is written, and the ideas are listed. A killed run resumes.
+    Ideas joined by " + " are tried as one. Without an idea only the page is written, and the ideas are listed. A
+    killed run resumes.
     """
     from pneumo.experiments import experiment as run_experiment
     from pneumo.experiments_report import write_page
     from pneumo.recipes import IDEAS
 
-    if unknown := [idea for idea in ideas if idea not in IDEAS]:
+    if unknown := [one for idea in ideas for one in idea.split(" + ") if one not in IDEAS]:
         expected = ", ".join(map(repr, IDEAS))
         raise click.BadParameter(f"expected one of {expected}, received {unknown[0]!r}.", param_hint="IDEA")
     if ideas:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.audit import NAMED, audit, score_films
-from pneumo.card import base_receipt, sha256
+from pneumo.card import base_receipt, read_card, sha256
 from pneumo.dataset import Example, children, content_hashes, load
 from pneumo.nuisance import SIZE, features, interventions
 from pneumo.operating import DEFAULT, calibrate, choose_points, sigmoid
 from pneumo.preprocessing import prepare
-from pneumo.recipes import IDEAS, RECIPES
+from pneumo.recipes import RECIPES, find_idea
 
 FILMS = "films.json"
 
@@ -48,15 +48,16 @@ def audited(
 def experiment(
     name: str, seed: int, parts: dict[str, list[Example]], base: Path, runs: Path, out: Path, test: bool = False
 ) -> Path:
-    """Train IDEAS[name] on `base`, measure it on validation, and write `out`/NAME-BASE-SEED.json; returns its path.
+    """Train that idea on `base`, measure it on validation, and write `out`/NAME-BASE-SEED.json; returns its path.
 
     Checkpoints lie in `runs`. With `test` the internal test is measured as well: for the recipe that was chosen.
     """
     from pneumo.training import logits, train
 
     started = time.monotonic()
-    config = replace(RECIPES["vgg16"].config, base_weights=base, seed=seed, **IDEAS[name].changes)
-    label = f"{name.replace(' ', '-')}-{sha256(base)[:8]}-{seed}"
+    changes, of = find_idea(name).changes, sha256(base)
+    config = replace(RECIPES["vgg16"].config, base_weights=base, seed=seed, **changes)
+    label = f"{name.replace(' + ', '+').replace(' ', '-')}-{of[:8]}-{seed}"
     trained = train(parts["train"], parts["validation"], runs / label, config)
     trained_seconds = time.monotonic() - started
     known, result, chosen_on = known_films(parts, out / FILMS), {}, None
@@ -64,26 +65,29 @@ def experiment(
         examples = parts[part]
         columns = [np.array(known[part][key]) for key in ("target", "score", "child")]
         squares = load(examples, SIZE)
-        changes = interventions([features(e.path.read_bytes()) for e in examples])
+        alterations = interventions([features(e.path.read_bytes()) for e in examples])
         plain = load(examples, config.size, config.steps)
         altered = [
-            [prepare(alter(square), config.size, config.steps)[0] for square in squares] for alter in changes.values()
+            [prepare(alter(square), config.size, config.steps)[0] for square in squares]
+            for alter in alterations.values()
         ]
         films = np.concatenate([plain, *altered])  # all at once: the frozen blocks are the dear part
-        logit = logits(config, trained.weights, films, runs / label).reshape(1 + len(changes), -1)
-        changed = dict(zip(changes, logit[1:], strict=True))
+        logit = logits(config, trained.weights, films, runs / label).reshape(1 + len(alterations), -1)
+        changed = dict(zip(alterations, logit[1:], strict=True))
         chosen_on = chosen_on or (columns[0], logit[0], columns[2])
         result[part] = audited(*columns, logit[0], changed, chosen_on)
         result[part]["logit"] = logit[0].round(4).astype(float).tolist()
+    shipped = read_card(roles=()).contents["files"]["base"]["sha256"]
     contents = {
         "idea": name,
-        "changes": IDEAS[name].changes,
+        "changes": changes,
         "seed": seed,
-        "command": f'pneumo experiment "{name}" --base {base.name} --seed {seed}',
-        "base": {"sha256": sha256(base), "receipt": base_receipt(base)},
+        "command": f'pneumo experiment "{name}" --seed {seed}' + (f" --base {base.name}" if of != shipped else ""),
+        "base": {"sha256": of, "receipt": base_receipt(base)},
         "config": {key: value for key, value in asdict(config).items() if key != "base_weights"},
         "kept": list(trained.layers),
         "epochs": {phase: len(history["loss"]) for phase, history in trained.histories.items()},
+        "precision": trained.precision,
         "seconds": trained.seconds,
         "seconds_with_features": round(trained_seconds),
         **result,

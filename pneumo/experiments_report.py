@@ -13,7 +13,7 @@ from pneumo.evaluation import bootstrap, measure, summary
 from pneumo.experiments import FILMS
 from pneumo.nuisance import EVERYDAY
 from pneumo.operating import sigmoid
-from pneumo.recipes import CHOSEN, IDEAS, PLAIN
+from pneumo.recipes import CHOSEN, IDEAS, PLAIN, find_idea
 from pneumo.report import BLUE, GREY, VERMILLION, markdown
 
 LESSONS = """
@@ -56,7 +56,7 @@ def write_page(folder: Path, out: Path) -> Path:
     known = json.loads(films.read_text(encoding="utf-8"))["validation"]
     groups = defaultdict(list)  # (base, idea) -> a run a seed
     order = list(IDEAS)
-    for run in sorted(runs, key=lambda run: (order.index(run["idea"]), run["seed"])):
+    for run in sorted(runs, key=lambda run: ([order.index(one) for one in run["idea"].split(" + ")], run["seed"])):
         groups[run["base"]["sha256"][:8], run["idea"]].append(run)
     of_base = defaultdict(int)
     for (base, _), group in groups.items():
@@ -134,7 +134,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, known: dic
         "# What was tried against the shortcuts",
         "",
         "Written by `pneumo experiment` from the JSON of every run in `reports/experiments`. Each idea changes the "
-        f"recipe `vgg16` in one thing, on the same films and the same frozen blocks, and is measured on the {n} films "
+        f"recipe `vgg16`, on the same films and the same frozen blocks, and is measured on the {n} films "
         "of validation with the float network; calibration and threshold are chosen there by the shipped rules. "
         "Contradicted are the films whose acquisition looks most like the other label's, matched are films weighted so "
         "that acquisition says nothing, explained is the share of the variance of the logit within a class that "
@@ -180,7 +180,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, known: dic
             [
                 (
                     f"`{idea}`",
-                    IDEAS[idea].about,
+                    find_idea(idea).about,
                     f"`{base}`",
                     *(_difference(*one) for one in found.values()),
                     _verdict(found),

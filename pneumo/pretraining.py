@@ -1,8 +1,8 @@
 """The `chest-xray` base: VGG-16 with batch normalisation from scratch on the train part, folded to plain VGG-16.
 
 Folded weights can be gone on from: the normalisations are put back first (`networks.unfold`).
-The pretext is normal / bacterial / viral. Progressive sizes, mixed_bfloat16, AdamW with warm-up and cosine, an
-exponential moving average of the weights, and every stage resumes after being killed.
+The pretext is normal / bacterial / viral. Progressive sizes, bfloat16 where the processor has it, AdamW with warm-up
+and cosine, an exponential moving average of the weights, and every stage resumes after being killed.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 
 from pneumo import networks
 from pneumo.audit import score_films, weigh
-from pneumo.batches import Batches, claim, fit, waiting_share
+from pneumo.batches import XLA, Batches, claim, fit, quickest_precision, waiting_share
 from pneumo.card import base_receipt, sha256
 from pneumo.dataset import AETIOLOGIES, Example, load
 
@@ -87,7 +87,7 @@ def _run_stage(
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)  # XLA halves the speed on a CPU
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=XLA)
     fit(model, train, validation, stage.epochs, folder, str(stage.size))
 
 
@@ -98,8 +98,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
     """
     claim(folder, config)
     keras.utils.set_random_seed(config.seed)
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
+    with quickest_precision():
         films = {"train": load(train, config.film_size), "validation": load(validation, config.film_size)}
         one_hot = np.eye(len(AETIOLOGIES), dtype=np.float32)
         target = {
@@ -150,5 +149,3 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             receipt["config"]["start"] = {"sha256": sha256(config.start), "receipt": base_receipt(config.start)}
         base.with_suffix(".json").write_text(json.dumps(receipt, indent=2))
         return base
-    finally:
-        keras.mixed_precision.set_global_policy("float32")

@@ -19,7 +19,17 @@ from sklearn.metrics import log_loss
 
 from pneumo import augment, networks, nuisance, objective
 from pneumo.audit import score_films, weigh
-from pneumo.batches import Batches, StopWhen, Views, claim, fit, read_columns, waiting_share
+from pneumo.batches import (
+    XLA,
+    Batches,
+    StopWhen,
+    Views,
+    claim,
+    fit,
+    quickest_precision,
+    read_columns,
+    waiting_share,
+)
 from pneumo.card import sha256
 from pneumo.dataset import Example, content_hashes, load
 from pneumo.operating import sigmoid
@@ -33,7 +43,7 @@ class Trained:
     """What a training run leaves: the weights of the layers that were trained, and how it went, by phase.
 
     `seconds` are those of all epochs, `waiting` the share of the epochs on films that was spent waiting for them, None
-    without such epochs.
+    without such epochs. `precision` is the dtype policy.
     """
 
     weights: Path
@@ -42,6 +52,7 @@ class Trained:
     histories: dict[str, dict[str, list[float]]]
     seconds: int
     waiting: float | None = None
+    precision: str = "float32"
 
 
 def train(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
@@ -56,11 +67,8 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     claim(folder, config)
     keras.utils.set_random_seed(config.seed)
     phases = _tail if config.network == "vgg16" else _whole
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
+    with quickest_precision() as precision:
         candidates = phases(train, validation, folder, config)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
     answers, class_weight = [e.target for e in validation], _class_weight(train)
     loss = {}
     for name, (weights, _) in candidates.items():
@@ -72,7 +80,8 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     columns = {name: read_history(folder, name) for name in candidates}
     histories = {name: {key: values.tolist() for key, values in found.items()} for name, found in columns.items()}
     seconds = sum(sum(history.get("seconds", [])) for history in histories.values())
-    return Trained(weights, layers, loss, histories, round(seconds), waiting_share(folder, next(reversed(candidates))))
+    waiting = waiting_share(folder, next(reversed(candidates)))
+    return Trained(weights, layers, loss, histories, round(seconds), waiting, precision)
 
 
 def _tail(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> dict[str, tuple]:
@@ -84,8 +93,7 @@ def _tail(train: list[Example], validation: list[Example], folder: Path, config:
     if all(weights.exists() for weights, _ in phases.values()):
         return phases
 
-    # what a step makes is not made of a larger film than the one that is served
-    films = load(train, config.size if config.steps else config.film_size, config.steps)
+    films = _to_augment(train, config)
     print(f"features of the frozen blocks, {config.views} views of each film", flush=True)
     views = [frozen(config, films, folder, view) for view in range(config.views)]
     watched = frozen(config, load(validation, config.size, config.steps), folder)
@@ -101,14 +109,10 @@ def _tail(train: list[Example], validation: list[Example], folder: Path, config:
             layer.trainable = layer.name in trainable
         batches = Views(views, objective.answers(target, score), config.batch, config.seed, weights, config.mixup)
         answers = objective.answers(np.array([e.target for e in validation]))
-        optimizer = _optimizer(config, rate)
-        if config.averaged:
-            momentum = 1 - 1 / max(2.0, config.averaged * epochs * len(batches))
-            optimizer.use_ema, optimizer.ema_momentum = True, momentum
+        optimizer = _optimizer(config, rate, epochs * len(batches))
         logit = keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output)
-        # XLA halves the speed on a CPU
         metrics = [objective.Auc(), objective.accuracy]
-        logit.compile(optimizer, objective.loss(config), metrics=metrics, jit_compile=False)
+        logit.compile(optimizer, objective.loss(config), metrics=metrics, jit_compile=XLA)
         watchers = [objective.WorstGroups(batches, config.worst)] if config.worst else []
         fit(logit, batches, Views([watched], answers, config.batch), epochs, folder, name, best=True, watchers=watchers)
         networks.save_layers(networks.take_layers(model, trainable), phases[name][0], "float16")
@@ -125,10 +129,8 @@ def _whole(train: list[Example], validation: list[Example], folder: Path, config
     model = _assemble(config)
     done, layers = folder / "whole.npz", tuple(layer.name for layer in model.layers if layer.weights)
     if not done.exists():
-        # what a step makes is not made of a larger film than the one that is served
-        films = load(train, config.size if config.steps else config.film_size, config.steps)
         batches = Batches(
-            films,
+            _to_augment(train, config),
             _targets(train),
             config.size,
             config.batch,
@@ -137,9 +139,8 @@ def _whole(train: list[Example], validation: list[Example], folder: Path, config
             augmentation=config.augmentation,
         )
         watched = load(validation, config.size, config.steps)
-        # XLA halves the speed on a CPU
-        metrics = ["AUC", "accuracy"]
-        model.compile(_optimizer(config, config.rate), "binary_crossentropy", metrics=metrics, jit_compile=False)
+        optimizer, metrics = _optimizer(config, config.rate), ["AUC", "accuracy"]
+        model.compile(optimizer, "binary_crossentropy", metrics=metrics, jit_compile=XLA)
         fit(
             model,
             batches,
@@ -168,14 +169,12 @@ def frozen(config: TrainConfig, films: np.ndarray, folder: Path, view: int | Non
         key.update(inspect.getsource(augment).encode())
 
     def features() -> np.ndarray:
-        policy = keras.mixed_precision.global_policy()
-        keras.mixed_precision.set_global_policy("mixed_bfloat16")
         seed = None if view is None else VIEW_SEED + view
         columns = films, np.zeros(len(films)), config.size, config.batch, seed, config.acquisition
-        model = networks.front(config.size, config.tuned_blocks)
-        _load_base(model, config)
-        found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
-        keras.mixed_precision.set_global_policy(policy)
+        with quickest_precision():
+            model = networks.front(config.size, config.tuned_blocks)
+            _load_base(model, config)
+            found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
         return found.astype(np.float16)
 
     return _kept(folder, key.hexdigest(), features)
@@ -208,6 +207,11 @@ def logits(config: TrainConfig, weights: Path, films: np.ndarray, folder: Path) 
     return keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output).predict(batches, verbose=0)[:, 0]
 
 
+def _to_augment(train: list[Example], config: TrainConfig) -> np.ndarray:
+    """Prepared films (n, H, W) uint8; what a step makes is not made of a larger film than the one that is served."""
+    return load(train, config.size if config.steps else config.film_size, config.steps)
+
+
 def _none(films: np.ndarray) -> np.ndarray:
     return np.zeros((len(films), 1))
 
@@ -227,8 +231,11 @@ def _class_weight(train: list[Example]) -> dict[int, float]:
     return {0: 0.5 / (1 - positive), 1: 0.5 / positive}
 
 
-def _optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
-    return keras.optimizers.get({"class_name": config.optimizer, "config": {"learning_rate": rate}})
+def _optimizer(config: TrainConfig, rate: float, steps: int = 0) -> keras.optimizers.Optimizer:
+    options = {"learning_rate": rate}
+    if config.averaged:
+        options |= {"use_ema": True, "ema_momentum": 1 - 1 / max(2.0, config.averaged * steps)}
+    return keras.optimizers.get({"class_name": config.optimizer, "config": options})
 
 
 def _watchers(config: TrainConfig) -> list[keras.callbacks.Callback]:
@@ -282,6 +289,7 @@ def receipt(config: TrainConfig, trained: Trained, base_name: str, recipe: str |
         "validation_loss": {name: round(value, 5) for name, value in trained.validation_loss.items()},
         "seconds": trained.seconds,
         "waiting": trained.waiting,
+        "precision": trained.precision,
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "backend": keras.backend.backend(),
         "machine": f"{platform.machine()} CPU",

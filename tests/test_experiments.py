@@ -10,7 +10,7 @@ from pneumo import experiments_report, training
 from pneumo.card import MODELS, read_card
 from pneumo.cli import main
 from pneumo.experiments import FILMS
-from pneumo.recipes import CHOSEN, IDEAS, PLAIN, RECIPES, SHIPPED, Idea
+from pneumo.recipes import CHOSEN, IDEAS, PLAIN, RECIPES, SHIPPED, Idea, find_idea
 
 FOLDER = MODELS.parent / "reports" / "experiments"
 
@@ -24,12 +24,21 @@ def test_ideas_change_what_there_is():
     for name, idea in IDEAS.items():
         assert all(getattr(plain, key) != value for key, value in idea.changes.items()), name
     assert IDEAS[PLAIN].changes == {}
-    assert all(getattr(SHIPPED, key) == value for key, value in IDEAS[CHOSEN].changes.items())
+    assert all(getattr(SHIPPED, key) == value for key, value in find_idea(CHOSEN).changes.items())
+
+
+def test_ideas_joined_by_plus_are_one():
+    both = find_idea("experts whole + mixup")
+    assert both.changes == {"experts": 1.0, "mixup": 0.2}
+    assert both.about == f"{IDEAS['experts whole'].about}; {IDEAS['mixup'].about}"
+    with pytest.raises(KeyError, match="magic"):
+        find_idea("mixup + magic")
 
 
 def test_shipped_model_was_trained_as_the_chosen_idea_says():
     config = read_card(roles=()).contents["receipt"]["config"]
-    assert {key: config[key] for key in IDEAS[CHOSEN].changes} == IDEAS[CHOSEN].changes
+    changes = find_idea(CHOSEN).changes
+    assert {key: config[key] for key in changes} == changes
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +49,22 @@ def tried(tiny_chest_xray, tmp_path_factory):
     changes = {"matched": 0.5, "experts": 0.5, "independent": 1.0, "worst": 1.0, "mixup": 0.2, "averaged": 0.5}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(IDEAS, PLAIN, Idea("few epochs", few))
-        patch.setitem(IDEAS, "matched", Idea("everything at once", few | changes))
+        patch.setitem(IDEAS, "matched", Idea("everything", few))
+        patch.setitem(IDEAS, "independent", Idea("at once", changes))
         # too few children for the trees: a score that says nothing of the label
         patch.setattr(training, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
         base = read_card(roles=("base",)).file("base")
         options = ["--data", tiny_chest_xray, "--base", base, "--runs", folder / "runs", "--out", folder]
-        result = run(PLAIN, "matched", *options, "--seed", 0, "--seed", 1, "--internal-test")
+        result = run(PLAIN, "matched + independent", *options, "--seed", 0, "--seed", 1, "--internal-test")
     assert result.exit_code == 0, result.output
     return folder
 
 
 def test_a_run_keeps_its_figures_and_the_command_that_makes_it_again(tried):
-    (path,) = (tried / "experiments").glob("matched-*-1.json")
+    (path,) = (tried / "experiments").glob("matched+independent-*-1.json")
     kept = json.loads(path.read_text())
     films = json.loads((tried / "experiments" / FILMS).read_text())
-    assert kept["command"] == 'pneumo experiment "matched" --base vgg16-chest-xray.base.npz --seed 1'
+    assert kept["command"] == 'pneumo experiment "matched + independent" --seed 1'
     assert kept["base"]["sha256"] == read_card(roles=("base",)).contents["files"]["base"]["sha256"]
     assert (kept["config"]["experts"], kept["config"]["seed"], kept["epochs"]) == (0.5, 1, {"top": 1, "tune": 1})
     for part in ("validation", "internal_test"):
@@ -74,7 +84,7 @@ def test_seeds_share_the_features_of_the_frozen_blocks(tried):
 def test_the_page_has_every_run_and_its_difference(tried):
     page = (tried / "experiments.md").read_text()
     assert page.count("`pneumo experiment ") == 4  # of every run
-    assert "everything at once" in page
+    assert "everything; at once" in page
     assert " ± " in page
     assert "## Internal test, of what was chosen" in page
     assert (tried / "experiments.png").stat().st_size > 5000
@@ -112,7 +122,7 @@ def test_the_costliest_films_by_hand():
 
 
 def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):
-    refused = run("magic")
+    refused = run("mixup + magic")
     assert refused.exit_code == 2
     assert "'smoothing'" in refused.output
     assert "received 'magic'" in refused.output

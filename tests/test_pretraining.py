@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo import dataset, networks, pretraining
+from pneumo import batches, dataset, networks, pretraining
 from pneumo.batches import Batches, fit, read_columns, waiting_share
 from pneumo.errors import RunError
 from pneumo.pretraining import PretrainConfig, Stage
@@ -53,6 +53,19 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
 
     with pytest.raises(RunError, match="another recipe"):
         pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
+
+
+def test_computes_in_bfloat16_only_where_the_processor_does(tmp_path, monkeypatch):
+    told = {"flags : avx2": "float32", "flags : avx512_bf16": "mixed_bfloat16", "Features : bf16": "mixed_bfloat16"}
+    for number, (text, policy) in enumerate(told.items()):
+        (tmp_path / str(number)).write_text(text)
+        monkeypatch.setattr(batches, "PROCESSOR", tmp_path / str(number))
+        with batches.quickest_precision() as chosen:
+            assert chosen == policy == keras.mixed_precision.global_policy().name
+        assert keras.mixed_precision.global_policy().name == "float32"
+    monkeypatch.setattr(batches, "PROCESSOR", tmp_path / "none")
+    with batches.quickest_precision() as chosen:
+        assert chosen == "float32"
 
 
 class Sleepy(Batches):
