@@ -31,7 +31,7 @@ SOURCES = {  # what is measured, where it is kept, and the command that measures
     "comparison": ("reports/comparison.json", "pneumo compare"),
     "trial": (
         "reports/input_size.json",
-        "pneumo pretrain --start BASE, with Stage(224, 2, 1e-4, acquisition=0.5) behind pretraining.CONTINUED",
+        "pneumo pretrain --start BASE, with Stage(224, 2, 1e-4, acquisition=0.5) after the stage pretraining.CONTINUED",
     ),
 }
 # What the gate was measured on, and what of the same sort taught it; `{}` is how many
