@@ -169,7 +169,8 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, known: dic
     lines += [
         "",
         "Masked are corners and borders of every film. The least same label is that of the everyday change that moves "
-        "most labels. Minutes are those of the epochs of one seed on the machine it ran on, without the features of the frozen blocks.",
+        "most labels. Minutes are those of the epochs of one seed on the machine it ran on, without the features of "
+        "the frozen blocks.",
         "",
         "## What it changed",
         "",
