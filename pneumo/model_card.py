@@ -5,16 +5,19 @@ Every figure is read from the card, the reports or the benchmarks (SOURCES); her
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 
 from pneumo.card import POINTS, Card
 from pneumo.document import SOURCES, Measured, measured, points, refused, shipped, shortcuts
 from pneumo.faithfulness import sentence
+from pneumo.recipes import RECIPES
 from pneumo.report import ATTRIBUTION, SPAN_OF_ONE, markdown, subgroups_table, table
 
 NAME = "MODEL_CARD.md"
 FROM = ("card", "test", "audit", "sizes", "trial")
 PARTS = {"train": "training", "validation": "validation: every choice", "internal_test": "internal test: no choice"}
 REPORT, AUDIT = "reports/internal_test", "reports/audit"
+EXPERIMENTS = "[reports/experiments.md](reports/experiments.md)"
 NOT_FOR = (
     "Deciding alone. A person who can read chest films looks at every film, whatever the answer.",
     "Advice to patients or parents, or any use where nobody who can read films sees it.",
@@ -92,6 +95,7 @@ def _training(contents: Measured, trial: Measured) -> list[str]:
     return [
         f"- `{receipt['command']}`: {_hours(receipt['seconds'])} on an {receipt['machine']}, trained "
         f"{', '.join(receipt['trained_layers'])}{_waiting([receipt])}.",
+        *_beside_the_recipe(receipt["config"]),
         *_base(receipt["base"]),
         *_size(trial),
         f"- {', '.join(f'{name} {version}' for name, version in receipt['versions'].items())}.",
@@ -99,6 +103,18 @@ def _training(contents: Measured, trial: Measured) -> list[str]:
         f"{agreement['auc_served']:.4f} against {agreement['auc_float']:.4f}, the same label on "
         f"{100 * agreement['same_label']:.1f} %.",
     ]
+
+
+def _beside_the_recipe(config: Measured) -> Iterator[str]:
+    """In what the training differed from the recipe `vgg16`: what was done against acquisition."""
+    plain = asdict(RECIPES["vgg16"].config)
+    other = [f"`{name}` {config[name]}" for name in plain if name in config and config[name] != _as_json(plain[name])]
+    if other:
+        yield f"- Beside the recipe `vgg16`: {', '.join(other)}. What they do, and what else was tried: {EXPERIMENTS}."
+
+
+def _as_json(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _size(trial: Measured) -> Iterator[str]:

@@ -145,6 +145,12 @@ def test_model_card_tells_what_a_base_was_continued_from():
     assert list(model_card._base({"command": "a download"})) == ["- Base: `a download`."]
 
 
+def test_model_card_tells_what_was_done_beside_the_recipe():
+    assert list(model_card._beside_the_recipe({"size": 112, "steps": [], "epochs": 5})) == []
+    (line,) = model_card._beside_the_recipe({"size": 112, "steps": ["clahe"], "experts": 1.0, "unheard": 3})
+    assert line.startswith("- Beside the recipe `vgg16`: `steps` ['clahe'], `experts` 1.0. What they do")
+
+
 def test_predict_line_works(tmp_path, monkeypatch):
     (line,) = [c for c in commands() if "pneumo predict" in c]
     arguments = line.split()[1:]
