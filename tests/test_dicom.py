@@ -291,7 +291,7 @@ def test_the_probability_does_not_depend_on_the_file(predictor, written, tmp_pat
         dcmtk("dcmcjpeg", "+e1", plain, lossless)
         for file in (wrapped, plain, lossless):
             # not closer: a large JPEG is decoded at a half or a quarter of its size, DICOM is not
-            assert predictor.predict(file.read_bytes()).probability == pytest.approx(expected, abs=5e-3)
+            assert predictor.predict(file.read_bytes()).probability == pytest.approx(expected, abs=1e-2)
 
 
 @pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2K])

@@ -157,7 +157,9 @@ def test_card_tells_how_many_are_refused(predictor):
     assert measured["internal_test"]["refused"] <= 0.01
     assert measured["frontal films elsewhere"]["refused"] <= 0.02
     assert measured["other pictures"]["refused"] >= 0.98
-    assert measured["drawn pictures"]["refused"] == 1
+    drawn = measured["drawn pictures"]
+    assert drawn["refused"] >= 0.99
+    assert drawn["doubtful"] == 1  # what is not refused is doubted
 
 
 def test_shuffled_film_has_the_same_tiles_in_another_order():
