@@ -22,8 +22,8 @@ The figures are below; this is what they are read as here.
 - Taking acquisition out of the top costs next to nothing plain on these films. Films weighted against it, its log-odds
   added to the logit in training, and a price on correlation with it all lower what it explains of the logit.
 - All of the log-odds (`experts whole`) reads contradicted films best among the single ideas; a sixth of the pneumonias'
-  logit stays explained. A third of the price of correlation on top of it takes that away and loses nothing, the whole
-  price takes more and costs plain AUC. Weights and the price together did less.
+  logit stays explained. A third of the price of correlation on top of it lowers that and costs nearly nothing, the
+  whole price takes more and costs plain AUC. Weights and the price together did less.
 - Mixup made acquisition count for more; averaged weights changed nothing where it misleads.
 - The last run of the base (films weighted, black over borders and corners) is what made more labels hold when borders
   are masked; on contradicted films it alone did not gain.
