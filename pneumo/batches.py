@@ -26,7 +26,7 @@ def quickest_precision() -> Iterator[str]:
     """Layers that are built inside compute in bfloat16, with float32 weights, if the processor does; gives the policy.
 
     One that does not (x86 without AVX-512 BF16 or AMX) is asked for float32: TensorFlow would imitate bfloat16, and
-    train VGG-16's last block at a seventh of the speed. Where Linux does not say it is float32, too.
+    train VGG-16's last block several times slower. Where Linux does not say it is float32, too.
     """
     native = PROCESSOR.is_file() and "bf16" in PROCESSOR.read_text(encoding="utf-8")
     before = keras.mixed_precision.global_policy()

@@ -184,11 +184,14 @@ def experiment(
     """
     from pneumo.experiments import experiment as run_experiment
     from pneumo.experiments_report import write_page
-    from pneumo.recipes import IDEAS
+    from pneumo.recipes import IDEAS, find_idea
 
-    if unknown := [one for idea in ideas for one in idea.split(" + ") if one not in IDEAS]:
+    try:
+        for idea in ideas:
+            find_idea(idea)
+    except KeyError as error:
         expected = ", ".join(map(repr, IDEAS))
-        raise click.BadParameter(f"expected one of {expected}, received {unknown[0]!r}.", param_hint="IDEA")
+        raise click.BadParameter(f"expected one of {expected}, received {error}.", param_hint="IDEA") from None
     if ideas:
         parts = _parts(data)
     else:

@@ -4,6 +4,7 @@ Every figure is read from the card, the reports or the benchmarks (SOURCES); her
 `pneumo document` writes it.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 
@@ -107,14 +108,10 @@ def _training(contents: Measured, trial: Measured) -> list[str]:
 
 def _beside_the_recipe(config: Measured) -> Iterator[str]:
     """In what the training differed from the recipe `vgg16`: what was done against acquisition."""
-    plain = asdict(RECIPES["vgg16"].config)
-    other = [f"`{name}` {config[name]}" for name in plain if name in config and config[name] != _as_json(plain[name])]
+    plain = json.loads(json.dumps(asdict(RECIPES["vgg16"].config)))  # as a card has it
+    other = [f"`{name}` {config[name]}" for name in plain if name in config and config[name] != plain[name]]
     if other:
         yield f"- Beside the recipe `vgg16`: {', '.join(other)}. What they do, and what else was tried: {EXPERIMENTS}."
-
-
-def _as_json(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _size(trial: Measured) -> Iterator[str]:
