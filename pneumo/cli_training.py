@@ -34,13 +34,36 @@ def _parts(data: Path) -> dict:
     show_default=True,
     help="Share of a film's weight that makes acquisition say nothing of the label.",
 )
+@click.option(
+    "--experts",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Share of the nuisance score added to the logit of pneumonia in training.",
+)
+@click.option(
+    "--independent",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Price of a correlation of logit and nuisance score within a class.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Of a base that is gone on with.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Its learning rate at the most.")
 @click.option(
     "--acquisition", type=click.FloatRange(0), help="Its share of the usual blur, resampling and compression."
 )
 @click.option("--seed", default=0, show_default=True)
-def pretrain(data: Path, run: Path, start: Path | None, matched: float, seed: int, **changed: float | None) -> None:
+def pretrain(
+    data: Path,
+    run: Path,
+    start: Path | None,
+    matched: float,
+    experts: float,
+    independent: float,
+    seed: int,
+    **changed: float | None,
+) -> None:
     """Train the chest-xray base, from scratch unless told to go on (hours); a killed run resumes."""
     from dataclasses import replace
 
@@ -52,7 +75,9 @@ def pretrain(data: Path, run: Path, start: Path | None, matched: float, seed: in
         raise click.BadParameter(f"{', '.join(changed)} can be given with --start only.", param_hint="--start")
     stages = (replace(CONTINUED, **changed),) if start else FROM_SCRATCH
     parts = _parts(data)
-    config = PretrainConfig(stages=stages, start=start, matched=matched, seed=seed)
+    config = PretrainConfig(
+        stages=stages, start=start, matched=matched, experts=experts, independent=independent, seed=seed
+    )
     weights = run_pretraining(parts["train"], parts["validation"], run, config)
     click.echo(f"The base is in {weights}; now: pneumo train --base {weights}")
 
@@ -167,7 +192,7 @@ def compare(folder: Path, out: Path, data: Path) -> None:
 @click.command()
 @click.argument("ideas", nargs=-1, metavar="[IDEA]...")
 @data_option
-@click.option("--base", default="chest-xray", show_default=True, help="Base weights to try it on; see `pneumo train`.")
+@click.option("--base", default="chest-xray", show_default=True, help="Weights to try it on: chest-xray or an .npz.")
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="Once for each run.")
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True, help="Checkpoints."
@@ -192,6 +217,9 @@ def experiment(
     except KeyError as error:
         expected = ", ".join(map(repr, IDEAS))
         raise click.BadParameter(f"expected one of {expected}, received {error}.", param_hint="IDEA") from None
+    weights = find_base(base)
+    if not isinstance(weights, Path):
+        raise click.BadParameter(f"expected chest-xray or an .npz, received {base!r}.", param_hint="--base")
     if ideas:
         parts = _parts(data)
     else:
@@ -199,7 +227,7 @@ def experiment(
             click.echo(f"{idea:20} {known.about}")
     for idea in ideas:
         for seed in seeds:
-            click.echo(run_experiment(idea, seed, parts, find_base(base), runs, out / "experiments", test))
+            click.echo(run_experiment(idea, seed, parts, weights, runs, out / "experiments", test))
     click.echo(write_page(out / "experiments", out))
 
 

@@ -1,7 +1,8 @@
-"""What VGG-16's top is trained for: the label, less what acquisition alone tells of it.
+"""What VGG-16 is trained for: the label, less what acquisition alone tells of it.
 
 Answers are (n, 2): the target, 0 or 1, and the film's nuisance score (`audit.nuisance_score`), 0 where it is not to be
-used. Networks answer with logits, (n, 1).
+used. Networks answer with logits, (n, 1). For the base they are (n, 4) and (n, 3): one of AETIOLOGIES instead of the
+target.
 """
 
 from collections.abc import Callable
@@ -11,15 +12,17 @@ import numpy as np
 
 from pneumo.audit import contradicted
 from pneumo.batches import Views
+from pneumo.dataset import AETIOLOGIES
 from pneumo.recipes import TrainConfig
 
 MOST = 4.0  # of a nuisance score: beyond, a film would teach nothing, or be learned by heart
+PNEUMONIA = np.array([[float(aetiology != "normal") for aetiology in AETIOLOGIES]], np.float32)  # (1, 3)
 
 
 def answers(target: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
-    """Targets (n,) and nuisance scores (n,) as one array for Keras: (n, 2) float32."""
+    """Targets (n,), or aetiologies (n, 3), and nuisance scores (n,), joined for Keras: (n, 2) or (n, 4) float32."""
     score = np.zeros(len(target)) if score is None else np.clip(score, -MOST, MOST)
-    return np.stack([target, score], axis=1).astype(np.float32)
+    return np.column_stack([target, score]).astype(np.float32)
 
 
 def loss(config: TrainConfig) -> Callable:
@@ -36,13 +39,34 @@ def loss(config: TrainConfig) -> Callable:
         target, score = answer[:, :1], answer[:, 1:]
         smooth = target * (1 - config.smoothing) + config.smoothing / 2
         each = ops.binary_crossentropy(smooth, logit + config.experts * score, from_logits=True)[:, 0]
-        if config.independent:
-            of = ops.cast(target > 0.5, "float32")
-            both = _correlation_squared(logit, score, of) + _correlation_squared(logit, score, 1 - of)
-            each += config.independent * both / 2
-        return each
+        return each + _dependence(config.independent, logit, score, target)
 
     return value
+
+
+def aetiology_loss(smoothing: float, experts: float, independent: float) -> Callable:
+    """Cross-entropy (n,) of answers (n, 4) and logits (n, 3), changed as in `loss`.
+
+    The nuisance score counts for both kinds of pneumonia; the logit of pneumonia is that of either against normal.
+    """
+
+    def value(answer: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+        ops = keras.ops
+        aetiology, score = answer[:, :-1], answer[:, -1:]
+        smooth = aetiology * (1 - smoothing) + smoothing / len(AETIOLOGIES)
+        each = ops.categorical_crossentropy(smooth, logits + experts * score * PNEUMONIA, from_logits=True)
+        logit = ops.logsumexp(logits[:, 1:], axis=1, keepdims=True) - logits[:, :1]
+        return each + _dependence(independent, logit, score, 1 - aetiology[:, :1])
+
+    return value
+
+
+def _dependence(price: float, logit: keras.KerasTensor, score: keras.KerasTensor, target: keras.KerasTensor) -> object:
+    """`price` times the squared correlation of logit and nuisance score within each class; all (n, 1)."""
+    if not price:
+        return 0.0
+    ill = keras.ops.cast(target > 0.5, "float32")
+    return price * (_correlation_squared(logit, score, ill) + _correlation_squared(logit, score, 1 - ill)) / 2
 
 
 def _correlation_squared(x: keras.KerasTensor, y: keras.KerasTensor, member: keras.KerasTensor) -> keras.KerasTensor:
@@ -67,6 +91,11 @@ class Auc(keras.metrics.AUC):
 def accuracy(answer: keras.KerasTensor, logit: keras.KerasTensor) -> keras.KerasTensor:
     """1 where the logit lies on the side of the target, else 0: (n,)."""
     return keras.ops.cast((logit[:, 0] > 0) == (answer[:, 0] > 0.5), "float32")
+
+
+def aetiology_accuracy(answer: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    """1 where the largest logit (n, 3) is that of the aetiology in the answer (n, 4), else 0: (n,)."""
+    return keras.metrics.categorical_accuracy(answer[:, :-1], logits)
 
 
 class WorstGroups(keras.callbacks.Callback):

@@ -1,7 +1,7 @@
 """The `chest-xray` base: VGG-16 with batch normalisation from scratch on the train part, folded to plain VGG-16.
 
 Folded weights can be gone on from: the normalisations are put back first (`networks.unfold`).
-The pretext is normal / bacterial / viral. Progressive sizes, bfloat16 where the processor has it, AdamW with warm-up
+The pretext is normal / bacterial / viral. Progressive sizes, bfloat16 where that is quicker, AdamW with warm-up
 and cosine, an exponential moving average of the weights, and every stage resumes after being killed.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pneumo import networks
+from pneumo import networks, objective
 from pneumo.audit import score_films, weigh
 from pneumo.batches import XLA, Batches, claim, fit, quickest_precision, waiting_share
 from pneumo.card import base_receipt, sha256
@@ -45,7 +45,8 @@ class PretrainConfig:
     """The whole recipe. What it gave and how long it took stands in the card of the model that was built on it.
 
     `start` is a folded base to go on from, None to begin from scratch. `matched` is the share of a film's weight that
-    follows `audit.weigh`, under which acquisition says nothing of the label.
+    follows `audit.weigh`, under which acquisition says nothing of the label; `experts` and `independent` are those of
+    `objective.aetiology_loss`.
     """
 
     stages: tuple[Stage, ...] = FROM_SCRATCH
@@ -55,6 +56,8 @@ class PretrainConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     matched: float = 0.0
+    experts: float = 0.0
+    independent: float = 0.0
     averaged_share: float = 0.1  # the moving average of weights looks back over this share of a stage
     warm_up_share: float = 0.08
     seed: int = 0
@@ -86,8 +89,9 @@ def _run_stage(
         rate, weight_decay=config.weight_decay, global_clipnorm=1.0, use_ema=True, ema_momentum=momentum
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=XLA)
+    loss = objective.aetiology_loss(config.label_smoothing, config.experts, config.independent)
+    accuracy = keras.metrics.MeanMetricWrapper(objective.aetiology_accuracy, name="accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], jit_compile=XLA)
     fit(model, train, validation, stage.epochs, folder, str(stage.size))
 
 
@@ -101,12 +105,13 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
     with quickest_precision():
         films = {"train": load(train, config.film_size), "validation": load(validation, config.film_size)}
         one_hot = np.eye(len(AETIOLOGIES), dtype=np.float32)
-        target = {
-            name: one_hot[[AETIOLOGIES.index(e.aetiology) for e in part]]
+        debiased = config.matched or config.experts or config.independent
+        score = {"train": score_films(train) if debiased else None, "validation": None}
+        answers = {
+            name: objective.answers(one_hot[[AETIOLOGIES.index(e.aetiology) for e in part]], score[name])
             for name, part in (("train", train), ("validation", validation))
         }
-        answers = [example.target for example in train]
-        weights = weigh(answers, score_films(train), config.matched) if config.matched else None
+        weights = weigh([e.target for e in train], score["train"], config.matched) if config.matched else None
         model = None
         for number, stage in enumerate(config.stages):
             # a fresh model a stage: a resumed fit leaves its epoch behind in the model
@@ -114,7 +119,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             if previous:
                 model.set_weights(previous.get_weights())
             elif config.start:
-                sample = Batches(films["train"], target["train"], stage.size, START_FILMS, config.seed)[0][0]
+                sample = Batches(films["train"], answers["train"], stage.size, START_FILMS, config.seed)[0][0]
                 networks.unfold(model, config.start, sample)
             done = folder / f"stage-{stage.size}.weights.h5"
             if done.exists():
@@ -123,9 +128,9 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             started = time.monotonic()
             seed = config.seed + 1000 * number
             batches = Batches(
-                films["train"], target["train"], stage.size, config.batch, seed, stage.acquisition, weights
+                films["train"], answers["train"], stage.size, config.batch, seed, stage.acquisition, weights
             )
-            watched = Batches(films["validation"], target["validation"], stage.size, config.batch)
+            watched = Batches(films["validation"], answers["validation"], stage.size, config.batch)
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
             _run_stage(model, stage, config, batches, watched, folder)
             _settle_norms(model, batches)
@@ -143,7 +148,8 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             stage = config.stages[-1]
             command += f" --start {config.start.name} --epochs {stage.epochs} --rate {stage.rate}"
             command += f" --acquisition {stage.acquisition}"
-        command += f" --matched {config.matched}" if config.matched else ""
+        for option in ("matched", "experts", "independent", "seed"):
+            command += f" --{option} {value}" if (value := getattr(config, option)) else ""
         receipt = {"command": command, "config": asdict(config) | {"start": None}, "stages": ends}
         if config.start:  # without what came before it, nobody could make it again
             receipt["config"]["start"] = {"sha256": sha256(config.start), "receipt": base_receipt(config.start)}

@@ -126,6 +126,9 @@ def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):
     assert refused.exit_code == 2
     assert "'smoothing'" in refused.output
     assert "received 'magic'" in refused.output
+    not_a_file = run("mixup", "--base", "imagenet")
+    assert not_a_file.exit_code == 2
+    assert "expected chest-xray or an .npz, received 'imagenet'" in " ".join(not_a_file.output.split())
     nothing = CliRunner().invoke(main, ["experiment", "--out", str(tmp_path)])
     assert nothing.exit_code != 0
     assert "found none" in nothing.output

@@ -1,4 +1,4 @@
-"""What the top is trained for, on numbers that a person can reckon with; and the batches it is trained on."""
+"""What VGG-16 is trained for, on numbers that a person can reckon with; and the batches it is trained on."""
 
 import keras
 import numpy as np
@@ -42,6 +42,26 @@ def test_independence_is_paid_for_within_each_class():
         np.testing.assert_allclose(changed - plain, 0.7 * both, atol=1e-4)
 
 
+def aetiology_loss(kinds, logits, score, smoothing=0.0, experts=0.0, independent=0.0):
+    given = objective.answers(np.eye(3)[kinds], np.array(score, float))
+    return np.array(objective.aetiology_loss(smoothing, experts, independent)(given, np.array(logits, np.float32)))
+
+
+def test_the_base_leaves_acquisition_out_of_both_kinds_of_pneumonia():
+    logits = np.log([[2.0, 1, 1], [2, 1, 1], [2, 1, 1]])
+    np.testing.assert_allclose(aetiology_loss([0, 1, 2], logits, [0, 0, 0]), -np.log([0.5, 0.25, 0.25]), rtol=1e-5)
+    # log-odds of acquisition log 3: normal, bacteria and virus are as 2 to 3 to 3
+    with_score = aetiology_loss([0, 1, 2], logits, np.log([3, 3, 3]), experts=1.0)
+    np.testing.assert_allclose(with_score, -np.log([0.25, 0.375, 0.375]), rtol=1e-5)
+    smooth = aetiology_loss([1], logits[:1], [0], smoothing=0.3)  # 0.1, 0.8, 0.1
+    np.testing.assert_allclose(smooth, -np.log([0.5, 0.25, 0.25]) @ [0.1, 0.8, 0.1], rtol=1e-5)
+    # the logit of pneumonia is log 1 of the first and log 3 of the second film of each class
+    logits = np.log([[2.0, 1, 1], [2, 3, 3]] * 2)
+    price = aetiology_loss([0, 0, 1, 2], logits, [-1, 1, -1, -1], independent=0.6)
+    price -= aetiology_loss([0, 0, 1, 2], logits, [-1, 1, -1, -1])
+    np.testing.assert_allclose(price, 0.3, atol=1e-4)  # correlation 1 among normals, none among pneumonias
+
+
 def test_metrics_know_logits():
     answer = objective.answers(np.array([0, 0, 1, 1.0]), np.array([4.0, 4, 4, 4]))
     logit = np.array([[-2.0], [1], [0.5], [3]], np.float32)
@@ -49,6 +69,9 @@ def test_metrics_know_logits():
     auc.update_state(answer, logit)
     assert float(auc.result()) == pytest.approx(0.75, abs=0.01)  # three of four pairs in order
     np.testing.assert_array_equal(objective.accuracy(answer, logit), [1, 0, 1, 1])
+    of_three = objective.answers(np.eye(3)[[0, 2]], np.array([4.0, 4]))
+    logits = np.array([[1.0, 0, 0.5], [0, 2, 1]], np.float32)
+    np.testing.assert_array_equal(objective.aetiology_accuracy(of_three, logits), [1, 0])
 
 
 def test_the_worst_group_weighs_most():

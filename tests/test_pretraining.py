@@ -55,8 +55,8 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
         pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
 
 
-def test_computes_in_bfloat16_only_where_the_processor_does(tmp_path, monkeypatch):
-    told = {"flags : avx2": "float32", "flags : avx512_bf16": "mixed_bfloat16", "Features : bf16": "mixed_bfloat16"}
+def test_computes_in_bfloat16_only_where_that_is_quicker(tmp_path, monkeypatch):
+    told = {"flags : avx2": "float32", "flags : avx512_bf16": "float32", "flags : amx_bf16 amx": "mixed_bfloat16"}
     for number, (text, policy) in enumerate(told.items()):
         (tmp_path / str(number)).write_text(text)
         monkeypatch.setattr(batches, "PROCESSOR", tmp_path / str(number))
@@ -93,8 +93,9 @@ class Slow(keras.layers.Layer):
     [
         # two threads make two batches each 0.4 s: waited is 0.4 s for the first two, 0.2 s for the others: 1 of 1.8 s.
         # A batch or two that are left from the epoch before shorten that.
-        (0.4, 0.1, 0.3, 0.7),
-        (0.1, 0.4, 0.0, 0.1),  # only the first is waited for: 0.1 s of 3.3 s
+        # Much else on the machine lengthens one or the other.
+        (0.4, 0.1, 0.3, 0.9),
+        (0.1, 0.4, 0.0, 0.25),  # only the first is waited for: 0.1 s of 3.3 s
     ],
 )
 def test_the_time_that_training_waits_for_batches(tmp_path, making, step, least, most):
@@ -126,11 +127,14 @@ def test_a_history_from_before_keeps_its_columns(tmp_path):
     assert waiting_share(tmp_path, "none") is None
 
 
-def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path):
+def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path, monkeypatch):
     train, validation = parts["train"][:16], parts["validation"][:4]
     first = PretrainConfig(stages=(Stage(32, 1, 1e-3),), film_size=64, batch=8, matched=0)
     start = pretraining.pretrain(train, validation, tmp_path / "first", first)
-    barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8, matched=0)
+    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3, "seed": 2}
+    barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8, **debiased)
+    # too few children for the trees: a score that says nothing of the label
+    monkeypatch.setattr(pretraining, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
     second = pretraining.pretrain(train, validation, tmp_path / "second", barely)
     features = []
     for weights in (start, second):
@@ -139,7 +143,8 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path):
         features.append(model(Batches(dataset.load(train, 32), np.zeros(16), 32, 16)[0][0]).numpy().ravel())
     assert np.corrcoef(*features)[0, 1] > 0.8  # not learned anew: settled on the films, with a rate of next to nothing
     said = json.loads(second.with_suffix(".json").read_text())
-    assert said["command"] == "pneumo pretrain --start base.npz --epochs 1 --rate 1e-09 --acquisition 1.0"
+    command = "pneumo pretrain --start base.npz --epochs 1 --rate 1e-09 --acquisition 1.0"
+    assert said["command"] == f"{command} --matched 0.5 --experts 1.0 --independent 0.3 --seed 2"
     assert said["config"]["start"]["receipt"]["command"] == "pneumo pretrain"
 
 
