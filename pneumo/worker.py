@@ -2,13 +2,16 @@
 
 gunicorn reads heads in its threads, without a limit in time: a few connections that send theirs letter by letter would
 hold them all. And behind an answer it stops its event loop, up to 2 s, for the other side to hang up: meanwhile nobody
-is let in. Here both kinds of connection wait in the event loop's poller, for WAIT_SECONDS. Knows no Flask.
+is let in. Here both kinds of connection wait in the event loop's poller, for WAIT_SECONDS. And of several workers the
+one with the fewest requests takes the next connection; left to chance, films would wait behind others in one worker
+while another is idle. Knows no Flask.
 """
 
 import errno
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ
@@ -17,6 +20,8 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 WAIT_SECONDS = 5  # for a whole head, and for the other side to hang up
+# For each request inside, up to so many: the time in which a worker with fewer takes a new connection first.
+HEAD_START, COUNTED = 0.002, 8
 HEAD_LIMIT = 64 * 1024  # bytes; browsers and proxies send a tenth of it
 END_OF_HEAD = b"\r\n\r\n"
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -45,8 +50,12 @@ class Connection(TConn):
 class Worker(ThreadWorker):
     """`worker_class` of gunicorn.conf.py; relies on how ThreadWorker of gunicorn 27 keeps its connections."""
 
+    inside = 0  # requests that the threads have, or wait for one
+
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection in, and wait for its head."""
+        """Take a connection in, unless a worker with less to do has done so, and wait for its head."""
+        if self.alive:
+            time.sleep(HEAD_START * min(self.inside, COUNTED))
         if self.cfg.is_ssl:  # the head is encrypted
             return super().accept(listener)
         try:
@@ -68,6 +77,16 @@ class Worker(ThreadWorker):
                     before = self.nr_conns
                     self.accept(listener)
                 listener.close()
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Hand a request to the threads."""
+        self.inside += 1
+        super().enqueue_req(conn)
+
+    def finish_request(self, conn: TConn, fs: Future) -> None:
+        """See to the connection of a request that a thread is done with."""
+        self.inside -= 1
+        super().finish_request(conn, fs)
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """Wait for the head of the next request on a connection that was kept."""

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from pneumo.admission import ARRIVING
-from pneumo.worker import HEAD_LIMIT, WAIT_SECONDS
-from tests.reliability.server import Server
+from pneumo.worker import COUNTED, HEAD_LIMIT, WAIT_SECONDS
+from tests.reliability.server import Server, until
 from tests.test_admission import PATIENCE
 from tests.test_metrics import get
 
@@ -123,3 +123,15 @@ def test_a_connection_is_kept_behind_a_body_that_was_refused_unread(port):
                 assert more, "it was closed"
                 answer += more
             assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+def test_the_worker_with_fewer_requests_takes_the_next_connection(tmp_path):
+    begun = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\nx"
+    with Server(tmp_path / "log", workers=2) as server, ExitStack() as stack:
+        for number in range(2 * COUNTED):
+            stack.enter_context(connect(server.port)).sendall(begun)
+            until(lambda: sum(map(server.connections, server.workers())) > number, "one connection more")  # noqa: B023
+            time.sleep(0.01)  # until the worker has looked at its head
+        shares = sorted(map(server.connections, server.workers()))
+    assert sum(shares) == 2 * COUNTED
+    assert shares[0] >= COUNTED - 2  # left to chance, it would be fewer one time in five
