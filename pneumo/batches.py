@@ -205,7 +205,7 @@ def fit(
     epochs: int,
     folder: Path,
     name: str,
-    best: bool = False,
+    best: str | None = None,
     watchers: Sequence[keras.callbacks.Callback] = (),
     **options: object,
 ) -> None:
@@ -213,8 +213,8 @@ def fit(
 
     The history has a column `seconds`, of each epoch's training, and on batches `waiting`, the share of them that it
     waited for a batch. The model must be fresh: a resumed fit leaves its epoch behind in it. With `best` it ends with
-    the weights of the epoch that had the lowest validation loss. `watchers` are further callbacks. TensorBoard's logs
-    lie in `tensorboard-NAME`.
+    the weights of the epoch whose logs have the lowest value of that name. `watchers` are further callbacks, and may
+    add to the logs. TensorBoard's logs lie in `tensorboard-NAME`.
     """
     history = folder / f"history-{name}.csv"
     done = read_columns(history) if history.exists() else {}
@@ -223,15 +223,18 @@ def fit(
         *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
         # behind the backup, before whatever measures or keeps the averaged weights
         *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if best and model.optimizer.use_ema else []),
+        *watchers,
     ]
     if best:
         callbacks.append(
             keras.callbacks.ModelCheckpoint(
                 folder / f"best-{name}.weights.h5",
+                monitor=best,
+                mode="min",
                 save_best_only=True,
                 save_weights_only=True,
                 # of the epochs before the run was killed
-                initial_value_threshold=min(done.get("val_loss", []), default=None),
+                initial_value_threshold=min(done.get(best, []), default=None),
             )
         )
     arguments, feed = train, None
@@ -242,7 +245,6 @@ def fit(
         callbacks.append(_Waiting(feed))
     callbacks.append(keras.callbacks.CSVLogger(history, append=True))
     callbacks.append(keras.callbacks.TensorBoard(folder / f"tensorboard-{name}"))
-    callbacks += watchers
     verbose = 1 if sys.stdout.isatty() else 2  # a progress bar for people, a line an epoch for log files
     model.fit(*arguments, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)
     if best:

@@ -52,6 +52,7 @@ def experiment(
 
     Checkpoints lie in `runs`. With `test` the internal test is measured as well: for the recipe that was chosen.
     """
+    from pneumo.objective import CalibratedLoss
     from pneumo.training import logits, train
 
     started = time.monotonic()
@@ -86,6 +87,7 @@ def experiment(
         "base": {"sha256": of, "receipt": base_receipt(base)},
         "config": {key: value for key, value in asdict(config).items() if key != "base_weights"},
         "kept": list(trained.layers),
+        "chosen_by": CalibratedLoss.name,
         "epochs": {phase: len(history["loss"]) for phase, history in trained.histories.items()},
         "precision": trained.precision,
         "seconds": trained.seconds,

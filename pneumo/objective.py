@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+from sklearn.metrics import log_loss
 
 from pneumo.audit import contradicted
 from pneumo.batches import Views
 from pneumo.dataset import AETIOLOGIES
+from pneumo.evaluation import fit_platt
+from pneumo.operating import sigmoid
 from pneumo.recipes import TrainConfig
 
 MOST = 4.0  # of a nuisance score: beyond, a film would teach nothing, or be learned by heart
@@ -96,6 +99,32 @@ def accuracy(answer: keras.KerasTensor, logit: keras.KerasTensor) -> keras.Keras
 def aetiology_accuracy(answer: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
     """1 where the largest logit (n, 3) is that of the aetiology in the answer (n, 4), else 0: (n,)."""
     return keras.metrics.categorical_accuracy(answer[:, :-1], logits)
+
+
+def calibrated_loss(target: np.ndarray, logit: np.ndarray) -> float:
+    """Cross-entropy of targets (n,) and logits (n,) that were calibrated on the same films, as the served ones are.
+
+    A network that was trained with nuisance scores answers without them: its raw logits lie off, by whatever the scores
+    said on average. Logits that do not rise with pneumonia count as if they said nothing.
+    """
+    try:
+        slope, intercept = fit_platt(target, logit)
+    except ValueError:
+        return float(log_loss(target, np.full(len(target), np.mean(target)), labels=[0, 1]))
+    return float(log_loss(target, sigmoid(slope * np.asarray(logit, float) + intercept), labels=[0, 1]))
+
+
+class CalibratedLoss(keras.callbacks.Callback):
+    """After every epoch adds `name` to its logs: `calibrated_loss` of films whose targets are (n,)."""
+
+    name = "val_calibrated"
+
+    def __init__(self, films: Views, target: np.ndarray) -> None:
+        super().__init__()
+        self.films, self.target = films, target
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs[self.name] = calibrated_loss(self.target, self.model.predict(self.films, verbose=0)[:, 0])
 
 
 class WorstGroups(keras.callbacks.Callback):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.metrics import log_loss
 
 from pneumo import augment, networks, nuisance, objective
 from pneumo.audit import score_films, weigh
@@ -32,7 +31,6 @@ from pneumo.batches import (
 )
 from pneumo.card import sha256
 from pneumo.dataset import Example, content_hashes, load
-from pneumo.operating import sigmoid
 from pneumo.recipes import IMAGENET, TrainConfig
 
 VIEW_SEED = 10_000  # the views are the same whatever the run's seed: they are the dear part
@@ -58,8 +56,8 @@ class Trained:
 def train(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
     """Train VGG-16's top on the frozen base, then the last block at a low rate, kept only if validation loss falls.
 
-    Another network is trained as a whole, in one phase. Of each phase the epoch with the lowest validation loss is
-    kept. The loss weighs both classes the same, in training and in the choice between the phases.
+    That is the loss of calibrated logits, of which the epoch of each phase is chosen, too. Another network is trained
+    as a whole, in one phase, of which the epoch with the lowest validation loss is kept.
 
     Continues what is already in `folder`; the history of a phase lies there as `history-PHASE.csv`. What the frozen
     blocks make of the films lies in `features` beside `folder`, for whoever trains on the same films with them.
@@ -69,12 +67,11 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     phases = _tail if config.network == "vgg16" else _whole
     with quickest_precision() as precision:
         candidates = phases(train, validation, folder, config)
-    answers, class_weight = [e.target for e in validation], _class_weight(train)
-    loss = {}
-    for name, (weights, _) in candidates.items():
-        logit = logits(config, weights, load(validation, config.size, config.steps), folder)
-        with_class = [class_weight[answer] for answer in answers]
-        loss[name] = log_loss(answers, sigmoid(logit.astype(float)), sample_weight=with_class)
+    target, films = np.array([e.target for e in validation]), load(validation, config.size, config.steps)
+    loss = {
+        name: objective.calibrated_loss(target, logits(config, weights, films, folder))
+        for name, (weights, _) in candidates.items()
+    }
     best = min(loss, key=loss.get)
     weights, layers = candidates[best]
     columns = {name: read_history(folder, name) for name in candidates}
@@ -108,13 +105,16 @@ def _tail(train: list[Example], validation: list[Example], folder: Path, config:
         for layer in model.layers:
             layer.trainable = layer.name in trainable
         batches = Views(views, objective.answers(target, score), config.batch, config.seed, weights, config.mixup)
-        answers = objective.answers(np.array([e.target for e in validation]))
+        watched_target = np.array([e.target for e in validation])
         optimizer = _optimizer(config, rate, epochs * len(batches))
         logit = keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output)
         metrics = [objective.Auc(), objective.accuracy]
         logit.compile(optimizer, objective.loss(config), metrics=metrics, jit_compile=XLA)
-        watchers = [objective.WorstGroups(batches, config.worst)] if config.worst else []
-        fit(logit, batches, Views([watched], answers, config.batch), epochs, folder, name, best=True, watchers=watchers)
+        unseen = Views([watched], objective.answers(watched_target), config.batch)
+        watchers = [objective.CalibratedLoss(unseen, watched_target)]
+        watchers += [objective.WorstGroups(batches, config.worst)] if config.worst else []
+        best = objective.CalibratedLoss.name
+        fit(logit, batches, unseen, epochs, folder, name, best=best, watchers=watchers)
         networks.save_layers(networks.take_layers(model, trainable), phases[name][0], "float16")
 
     if not phases["top"][0].exists():
@@ -148,7 +148,7 @@ def _whole(train: list[Example], validation: list[Example], folder: Path, config
             config.epochs,
             folder,
             "whole",
-            best=True,
+            best="val_loss",
             watchers=_watchers(config),
             class_weight=_class_weight(train),
         )
