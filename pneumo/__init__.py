@@ -9,4 +9,4 @@ model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, out
 `access`, `body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
 """
 
-__version__ = "1.5.0"
+__version__ = "1.6.0"

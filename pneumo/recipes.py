@@ -154,7 +154,7 @@ RECIPES: dict[str, Recipe] = {
     "cnn-rmsprop": _cnn("RMSprop", optimizer="RMSprop"),
 }
 
-PLAIN, CHOSEN = "as it is", "experts whole + less independent"
+PLAIN, CHOSEN = "as it is", "experts whole + less independent + longer + plain augmentation"
 
 
 @dataclass(frozen=True)
