@@ -58,11 +58,10 @@ def pretrain(
     data: Path,
     run: Path,
     start: Path | None,
-    matched: float,
-    experts: float,
-    independent: float,
-    seed: int,
-    **changed: float | None,
+    epochs: int | None,
+    rate: float | None,
+    acquisition: float | None,
+    **config: float,
 ) -> None:
     """Train the chest-xray base, from scratch unless told to go on (hours); a killed run resumes."""
     from dataclasses import replace
@@ -70,15 +69,14 @@ def pretrain(
     from pneumo.pretraining import CONTINUED, FROM_SCRATCH, PretrainConfig
     from pneumo.pretraining import pretrain as run_pretraining
 
-    changed = {name: value for name, value in changed.items() if value is not None}
+    given = {"epochs": epochs, "rate": rate, "acquisition": acquisition}
+    changed = {name: value for name, value in given.items() if value is not None}
     if changed and not start:
         raise click.BadParameter(f"{', '.join(changed)} can be given with --start only.", param_hint="--start")
     stages = (replace(CONTINUED, **changed),) if start else FROM_SCRATCH
     parts = _parts(data)
-    config = PretrainConfig(
-        stages=stages, start=start, matched=matched, experts=experts, independent=independent, seed=seed
-    )
-    weights = run_pretraining(parts["train"], parts["validation"], run, config)
+    whole = PretrainConfig(stages=stages, start=start, **config)
+    weights = run_pretraining(parts["train"], parts["validation"], run, whole)
     click.echo(f"The base is in {weights}; now: pneumo train --base {weights}")
 
 

@@ -54,7 +54,7 @@ class Worker(ThreadWorker):
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection in, unless a worker with less to do has done so, and wait for its head."""
-        if self.alive:
+        if self.alive and self.cfg.workers > 1:
             time.sleep(HEAD_START * min(self.inside, COUNTED))
         if self.cfg.is_ssl:  # the head is encrypted
             return super().accept(listener)

@@ -3,13 +3,16 @@
 import csv
 import json
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pneumo import batches, dataset, networks, pretraining
 from pneumo.batches import Batches, fit, read_columns, waiting_share
+from pneumo.cli import main
 from pneumo.errors import RunError
 from pneumo.pretraining import PretrainConfig, Stage
 
@@ -168,3 +171,17 @@ def test_batches_depend_on_seed_and_epoch_alone(parts):
     assert len(plain) == 2
     np.testing.assert_array_equal(plain[0][0][..., 0], films[:4])
     np.testing.assert_array_equal(np.concatenate([plain[0][1], plain[1][1]]), target)
+
+
+def test_the_command_hands_on_what_it_is_given(tiny_chest_xray, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(pretraining, "pretrain", lambda train, validation, run, config: given.append(config))
+    start = tmp_path / "base.npz"
+    start.touch()
+    more = ["--epochs", "2", "--matched", "0.5", "--experts", "1", "--independent", "0.3", "--seed", "4"]
+    arguments = ["pretrain", "--data", str(tiny_chest_xray), "--run", str(tmp_path), "--start", str(start), *more]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    stages = (replace(pretraining.CONTINUED, epochs=2),)
+    expected = PretrainConfig(stages, start=start, matched=0.5, experts=1.0, independent=0.3, seed=4)
+    assert given == [expected]

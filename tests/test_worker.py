@@ -130,7 +130,7 @@ def test_the_worker_with_fewer_requests_takes_the_next_connection(tmp_path):
     with Server(tmp_path / "log", workers=2) as server, ExitStack() as stack:
         for number in range(2 * COUNTED):
             stack.enter_context(connect(server.port)).sendall(begun)
-            until(lambda: sum(map(server.connections, server.workers())) > number, "one connection more")  # noqa: B023
+            until(lambda n=number: sum(map(server.connections, server.workers())) > n, "one connection more")
             time.sleep(0.01)  # until the worker has looked at its head
         shares = sorted(map(server.connections, server.workers()))
     assert sum(shares) == 2 * COUNTED
