@@ -48,6 +48,13 @@ def _parts(data: Path) -> dict:
     show_default=True,
     help="Price of a correlation of logit and nuisance score within a class.",
 )
+@click.option(
+    "--label-smoothing",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="How far the targets move towards one third each.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Of a base that is gone on with.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Its learning rate at the most.")
 @click.option(

@@ -148,8 +148,9 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             stage = config.stages[-1]
             command += f" --start {config.start.name} --epochs {stage.epochs} --rate {stage.rate}"
             command += f" --acquisition {stage.acquisition}"
-        for option in ("matched", "experts", "independent", "seed"):
-            command += f" --{option} {value}" if (value := getattr(config, option)) else ""
+        for option in ("matched", "experts", "independent", "label_smoothing", "seed"):
+            value = getattr(config, option)
+            command += f" --{option.replace('_', '-')} {value}" if value != getattr(PretrainConfig, option) else ""
         receipt = {"command": command, "config": asdict(config) | {"start": None}, "stages": ends}
         if config.start:  # without what came before it, nobody could make it again
             receipt["config"]["start"] = {"sha256": sha256(config.start), "receipt": base_receipt(config.start)}

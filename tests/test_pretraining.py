@@ -58,17 +58,21 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
         pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
 
 
-def test_computes_in_bfloat16_only_where_that_is_quicker(tmp_path, monkeypatch):
-    told = {"flags : avx2": "float32", "flags : avx512_bf16": "float32", "flags : amx_bf16 amx": "mixed_bfloat16"}
-    for number, (text, policy) in enumerate(told.items()):
-        (tmp_path / str(number)).write_text(text)
-        monkeypatch.setattr(batches, "PROCESSOR", tmp_path / str(number))
-        with batches.quickest_precision() as chosen:
-            assert chosen == policy == keras.mixed_precision.global_policy().name
-        assert keras.mixed_precision.global_policy().name == "float32"
-    monkeypatch.setattr(batches, "PROCESSOR", tmp_path / "none")
+@pytest.mark.parametrize(
+    ("bfloat16", "policy"), [(0.5, "mixed_bfloat16"), (0.9, "float32"), (1.4, "float32"), (9.0, "float32")]
+)
+def test_computes_in_bfloat16_only_where_that_is_quicker(bfloat16, policy, monkeypatch):
+    seconds = {"bfloat16": bfloat16, "float32": 1.0}
+    monkeypatch.setattr(batches, "seconds_of_convolution", seconds.get)
     with batches.quickest_precision() as chosen:
-        assert chosen == "float32"
+        assert chosen == policy == keras.mixed_precision.global_policy().name
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_seconds_of_a_convolution_are_measured(monkeypatch):
+    ticks = iter([0, 9, 10, 15, 20, 23, 30, 37])  # the first is slow, then 5, 3 and 7
+    monkeypatch.setattr(batches.time, "perf_counter", lambda: next(ticks))
+    assert batches.seconds_of_convolution("bfloat16", times=3) == 3
 
 
 class Sleepy(Batches):
