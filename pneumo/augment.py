@@ -3,12 +3,15 @@
 Four families: geometry (how the child lay), intensity (exposure and processing), acquisition (sharpness and
 compression), framing (collimation, border, laterality markers). The last two exist because in this data set sharpness,
 border and markers alone tell the classes apart: normals were acquired larger and sharper, with more black border. A
-network must not live on that (`pneumo audit`).
+network must not live on that (`pneumo audit`). A fifth, exchange, takes sharpness and tone from another film, of
+whichever class: what varies at random within a class no longer tells it from the other.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
+from skimage.exposure import match_histograms
 
 if not hasattr(np, "sctypes"):  # imgaug 0.4.0 is from 2020; NumPy 2 dropped this one dictionary that it reads
     np.sctypes = {
@@ -99,6 +102,44 @@ def framing() -> list[iaa.Augmenter]:
     ]
 
 
+COARSE = 4  # cycles across the film: what is coarser is the chest itself
+GAIN = 5.0  # at the most, either way: beyond, a blurred film would become its own noise
+
+
+def exchange() -> list[iaa.Augmenter]:
+    """In half of the films, sharpness and tone of another of them."""
+    return [iaa.Sometimes(0.5, iaa.Lambda(func_images=_exchanged))]
+
+
+def _exchanged(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
+    order = random.permutation(len(films))
+    return [
+        acquired_like(film[..., 0], films[other][..., 0])[..., None] for film, other in zip(films, order, strict=True)
+    ]
+
+
+def acquired_like(film: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The film with the sharpness and then the tone of another: (H, W) uint8 each.
+
+    Sharpness is the mean power at each spatial frequency from COARSE on, tone the histogram.
+    """
+    rings = _rings(film.shape)
+    spectrum, model = np.fft.rfft2(film), np.fft.rfft2(other)  # (H, W // 2 + 1)
+    power, wanted = (np.bincount(rings.ravel(), np.abs(one.ravel()) ** 2) for one in (spectrum, model))
+    gain = np.sqrt(wanted / np.maximum(power, 1)).clip(1 / GAIN, GAIN)
+    gain[0] = 1
+    sharp = np.fft.irfft2(spectrum * gain[rings], film.shape).round().clip(0, 255).astype(np.uint8)
+    return match_histograms(sharp, other).round().astype(np.uint8)
+
+
+@functools.cache
+def _rings(shape: tuple[int, int]) -> np.ndarray:
+    """Number of the ring, a quarter of an octave wide, of each frequency of a film's `rfft2`; 0 below COARSE."""
+    height, width = shape
+    cycles = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
+    return np.maximum(1 + 4 * np.log2(np.maximum(cycles, 1) / COARSE), 0).astype(int)
+
+
 def films(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
     """All four families, plus one erased rectangle in half of the films: what this project trains with."""
     rectangle = iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0)
@@ -120,10 +161,22 @@ def _shift(percent: float) -> iaa.Augmenter:
     return iaa.Affine(translate_percent={"x": (-percent, percent), "y": (-percent, percent)}, mode="edge")
 
 
-# By name, as recipes and cards say it. Only "films" knows of acquisition; the others are what published projects did,
-# with the usual ranges of their tutorials where they name none.
+def _plain() -> list[iaa.Augmenter]:
+    return [
+        iaa.Fliplr(0.5),
+        iaa.Sometimes(0.5, iaa.Crop(percent=(0, 0.1))),
+        iaa.Sometimes(0.5, iaa.LinearContrast((0.8, 1.2))),
+        iaa.Sometimes(0.5, iaa.Multiply((0.8, 1.2))),
+        _shift(0.1),
+        iaa.Affine(rotate=(-15, 15), mode="edge"),
+    ]
+
+
+# By name, as recipes and cards say it. Only "films" and what exchanges know of acquisition; the others are what
+# published projects did, with the usual ranges of their tutorials where they name none.
 AUGMENTATIONS: dict[str, Callable[[float], list[iaa.Augmenter]]] = {
     "films": films,
+    "films, exchanged": lambda share: [*exchange(), *films(share)],
     "zoom, flip": lambda _: [_zoom(0.2), iaa.Fliplr(0.5)],
     "rotation, shift, zoom, flip": lambda _: [
         iaa.Affine(rotate=(-30, 30), mode="edge"),
@@ -131,14 +184,8 @@ AUGMENTATIONS: dict[str, Callable[[float], list[iaa.Augmenter]]] = {
         _zoom(0.2),
         iaa.Fliplr(0.5),
     ],
-    "flip, crop, jitter, shift, rotation": lambda _: [
-        iaa.Fliplr(0.5),
-        iaa.Sometimes(0.5, iaa.Crop(percent=(0, 0.1))),
-        iaa.Sometimes(0.5, iaa.LinearContrast((0.8, 1.2))),
-        iaa.Sometimes(0.5, iaa.Multiply((0.8, 1.2))),
-        _shift(0.1),
-        iaa.Affine(rotate=(-15, 15), mode="edge"),
-    ],
+    "flip, crop, jitter, shift, rotation": lambda _: _plain(),
+    "exchange, flip, crop, jitter, shift, rotation": lambda _: [*exchange(), *_plain()],
 }
 
 

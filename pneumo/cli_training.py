@@ -55,6 +55,7 @@ def _parts(data: Path) -> dict:
     show_default=True,
     help="How far the targets move towards one third each.",
 )
+@click.option("--augmentation", default="films", show_default=True, help="One of augment.AUGMENTATIONS.")
 @click.option("--epochs", type=click.IntRange(1), help="Of a base that is gone on with.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Its learning rate at the most.")
 @click.option(
@@ -68,14 +69,18 @@ def pretrain(
     epochs: int | None,
     rate: float | None,
     acquisition: float | None,
-    **config: float,
+    **config: float | str,
 ) -> None:
     """Train the chest-xray base, from scratch unless told to go on (hours); a killed run resumes."""
     from dataclasses import replace
 
+    from pneumo.augment import AUGMENTATIONS
     from pneumo.pretraining import CONTINUED, FROM_SCRATCH, PretrainConfig
     from pneumo.pretraining import pretrain as run_pretraining
 
+    if config["augmentation"] not in AUGMENTATIONS:
+        expected, received = ", ".join(map(repr, AUGMENTATIONS)), config["augmentation"]
+        raise click.BadParameter(f"expected one of {expected}, received {received!r}.", param_hint="--augmentation")
     given = {"epochs": epochs, "rate": rate, "acquisition": acquisition}
     changed = {name: value for name, value in given.items() if value is not None}
     if changed and not start:

@@ -46,12 +46,13 @@ class PretrainConfig:
 
     `start` is a folded base to go on from, None to begin from scratch. `matched` is the share of a film's weight that
     follows `audit.weigh`, under which acquisition says nothing of the label; `experts` and `independent` are those of
-    `objective.aetiology_loss`.
+    `objective.aetiology_loss`, `augmentation` is one of `augment.AUGMENTATIONS`.
     """
 
     stages: tuple[Stage, ...] = FROM_SCRATCH
     start: Path | None = None
     film_size: int = 224
+    augmentation: str = "films"
     batch: int = 32
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
@@ -128,7 +129,8 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             started = time.monotonic()
             seed = config.seed + 1000 * number
             batches = Batches(
-                films["train"], answers["train"], stage.size, config.batch, seed, stage.acquisition, weights
+                *(films["train"], answers["train"], stage.size, config.batch, seed, stage.acquisition, weights),
+                augmentation=config.augmentation,
             )
             watched = Batches(films["validation"], answers["validation"], stage.size, config.batch)
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
@@ -148,9 +150,10 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             stage = config.stages[-1]
             command += f" --start {config.start.name} --epochs {stage.epochs} --rate {stage.rate}"
             command += f" --acquisition {stage.acquisition}"
-        for option in ("matched", "experts", "independent", "label_smoothing", "seed"):
+        for option in ("matched", "experts", "independent", "label_smoothing", "augmentation", "seed"):
             value = getattr(config, option)
-            command += f" --{option.replace('_', '-')} {value}" if value != getattr(PretrainConfig, option) else ""
+            words = f'"{value}"' if isinstance(value, str) else value
+            command += f" --{option.replace('_', '-')} {words}" if value != getattr(PretrainConfig, option) else ""
         receipt = {"command": command, "config": asdict(config) | {"start": None}, "stages": ends}
         if config.start:  # without what came before it, nobody could make it again
             receipt["config"]["start"] = {"sha256": sha256(config.start), "receipt": base_receipt(config.start)}

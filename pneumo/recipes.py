@@ -177,6 +177,10 @@ IDEAS: dict[str, Idea] = {
         "flip, crop, brightness, shift and rotation: nothing against acquisition",
         {"augmentation": "flip, crop, jitter, shift, rotation"},
     ),
+    "exchanged": Idea(
+        "plain augmentation, and in half of the films sharpness and tone of another, of either class",
+        {"augmentation": "exchange, flip, crop, jitter, shift, rotation"},
+    ),
     "more acquisition": Idea("blur, resampling, noise and compression twice as often", {"acquisition": 1.0}),
     "equalised": Idea("histogram equalisation first", {"steps": ("equalise",)}),
     "CLAHE": Idea("local histogram equalisation first", {"steps": ("clahe",)}),
