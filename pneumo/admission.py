@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pneumo.errors import BusyError
+from pneumo.turns import Turns
 
 # One film is in the network, whose interpreter takes one at a time, while the next ones are decoded. More at once
 # would finish nothing earlier and hold more decoded films in memory.
@@ -50,7 +51,7 @@ class Admission:
         self._watch, self._clock = watch, clock
         self._arriving = self._inside = self._reading = self._held = 0
         self._stay = 0.0  # seconds a request lately stayed inside, the last ones counting most
-        self._lock, self._turn = threading.Lock(), threading.Semaphore(at_once)
+        self._lock, self._turn = threading.Lock(), Turns(at_once)
 
     @contextmanager
     def arriving(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """The served file: pixels -> the map of logits and what the gate looks at, in one forward pass. Knows no threshold."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from pneumo.errors import ModelError
 from pneumo.gate import flatten
 from pneumo.images import to_input
 from pneumo.preprocessing import prepare
+from pneumo.turns import Turns
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -55,7 +55,7 @@ class Served:
         index = {tuple(one["shape"].tolist()): one["index"] for one in outputs}
         self._map, self._features = index[card.output_shape], [index[shape] for shape in card.feature_shapes]
         # invoke() lets other threads run, but none may touch its interpreter meanwhile
-        self._start, self._free, self._limit = start, [first], threading.Semaphore(at_once)
+        self._start, self._free, self._limit = start, [first], Turns(at_once)
         try:
             self.look(np.zeros((card.size, card.size), np.uint8))  # the first pass is slow: have it now
         except ModuleNotFoundError as error:
