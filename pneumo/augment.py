@@ -7,11 +7,9 @@ network must not live on that (`pneumo audit`). A fifth, exchange, takes sharpne
 whichever class: what varies at random within a class no longer tells it from the other.
 """
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
-from skimage.exposure import match_histograms
 
 if not hasattr(np, "sctypes"):  # imgaug 0.4.0 is from 2020; NumPy 2 dropped this one dictionary that it reads
     np.sctypes = {
@@ -24,6 +22,8 @@ if not hasattr(np, "sctypes"):  # imgaug 0.4.0 is from 2020; NumPy 2 dropped thi
 
 import imgaug.augmenters as iaa
 from imgaug.parameters import Choice, Uniform
+
+from pneumo.nuisance import acquired_like
 
 
 def geometry() -> list[iaa.Augmenter]:
@@ -102,10 +102,6 @@ def framing() -> list[iaa.Augmenter]:
     ]
 
 
-COARSE = 4  # cycles across the film: what is coarser is the chest itself
-GAIN = 5.0  # at the most, either way: beyond, a blurred film would become its own noise
-
-
 def exchange() -> list[iaa.Augmenter]:
     """In half of the films, sharpness and tone of another of them."""
     return [iaa.Sometimes(0.5, iaa.Lambda(func_images=_exchanged))]
@@ -116,28 +112,6 @@ def _exchanged(films: list[np.ndarray], random: np.random.Generator, *_: object)
     return [
         acquired_like(film[..., 0], films[other][..., 0])[..., None] for film, other in zip(films, order, strict=True)
     ]
-
-
-def acquired_like(film: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The film with the sharpness and then the tone of another: (H, W) uint8 each.
-
-    Sharpness is the mean power at each spatial frequency from COARSE on, tone the histogram.
-    """
-    rings = _rings(film.shape)
-    spectrum, model = np.fft.rfft2(film), np.fft.rfft2(other)  # (H, W // 2 + 1)
-    power, wanted = (np.bincount(rings.ravel(), np.abs(one.ravel()) ** 2) for one in (spectrum, model))
-    gain = np.sqrt(wanted / np.maximum(power, 1)).clip(1 / GAIN, GAIN)
-    gain[0] = 1
-    sharp = np.fft.irfft2(spectrum * gain[rings], film.shape).round().clip(0, 255).astype(np.uint8)
-    return match_histograms(sharp, other).round().astype(np.uint8)
-
-
-@functools.cache
-def _rings(shape: tuple[int, int]) -> np.ndarray:
-    """Number of the ring, a quarter of an octave wide, of each frequency of a film's `rfft2`; 0 below COARSE."""
-    height, width = shape
-    cycles = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
-    return np.maximum(1 + 4 * np.log2(np.maximum(cycles, 1) / COARSE), 0).astype(int)
 
 
 def films(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:

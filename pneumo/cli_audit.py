@@ -40,10 +40,11 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     from pneumo import audit_report, dataset
     from pneumo.audit import audit as run_audit
     from pneumo.audit import nuisance_score, separation
-    from pneumo.nuisance import FEATURES, GROUPS, interventions
+    from pneumo.images import decode, squash
+    from pneumo.nuisance import FEATURES, GROUPS, SIZE, interventions, most_typical
 
     examples = dataset.scan(folder)
-    _needed("sklearn", *(("matplotlib",) if report else ()))
+    _needed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
     wanted = {example.path for example in (dataset.split(examples, hashes)[part] if part else examples)}
     predictor = cli_films.load(model)
@@ -70,7 +71,8 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     click.echo(acquisition["verdict"])
     unreadable = report_unreadable([example.path for example in examples], results)
 
-    changes = interventions(measured)
+    typical = decode(films[most_typical(measured)].path.read_bytes(), card.size).pixels
+    changes = interventions(measured, squash(typical, SIZE))
     raw = _read(predictor, films, changes)  # (n, 1 + changes)
     logit, probability = card.slope * raw[:, 0] + card.intercept, np.vectorize(predictor.probability)(raw)
     changed = dict(zip(changes, probability[:, 1:].T, strict=True))

@@ -15,7 +15,7 @@ import numpy as np
 from pneumo.audit import NAMED, audit, score_films
 from pneumo.card import base_receipt, read_card, sha256
 from pneumo.dataset import Example, children, content_hashes, load
-from pneumo.nuisance import SIZE, features, interventions
+from pneumo.nuisance import SIZE, features, interventions, most_typical
 from pneumo.operating import DEFAULT, calibrate, choose_points, sigmoid
 from pneumo.preprocessing import prepare
 from pneumo.recipes import RECIPES, find_idea
@@ -66,7 +66,8 @@ def experiment(
         examples = parts[part]
         columns = [np.array(known[part][key]) for key in ("target", "score", "child")]
         squares = load(examples, SIZE)
-        alterations = interventions([features(e.path.read_bytes()) for e in examples])
+        measured = [features(e.path.read_bytes()) for e in examples]
+        alterations = interventions(measured, squares[most_typical(measured)])
         plain = load(examples, config.size, config.steps)
         altered = [
             [prepare(alter(square), config.size, config.steps)[0] for square in squares]

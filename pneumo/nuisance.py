@@ -21,6 +21,8 @@ FRAME = SIZE // 28  # 8 pixels: the outermost frame, where a film shows its bord
 CORNER, EDGE = SIZE // 5, SIZE // 8  # 44 and 28 pixels: where the letter R or L, a date or a voltage stands
 MASKED_BORDER = SIZE // 12  # 18 pixels
 COMMON_SHARPNESS = 10  # percentile of the films' sharpness to which the sharper nine tenths are blurred
+COARSE = 4  # cycles across the film: what is coarser is the chest itself
+GAIN = 5.0  # that a spatial frequency gets at most, either way: beyond, a blurred film would become its own noise
 PERCENTILES = (5, 25, 50, 75, 95)
 SIDES = ("top", "bottom", "left", "right")
 # Rows and columns where markers stand. In Kermany's data set the pneumonias' R and date are large and in the upper
@@ -114,10 +116,13 @@ def jpeg_quality(data: bytes) -> int:
     return int(np.argmin(np.abs(_table_sums() - total))) + 1
 
 
-def interventions(measured: Sequence[dict[str, float]]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """By name, what takes one nuisance out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
+def interventions(
+    measured: Sequence[dict[str, float]], typical: np.ndarray
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """By name, what takes nuisances out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
 
     `measured` are the `features` of the films that will be changed: from them come the common sharpness and tone.
+    `typical` (SIZE, SIZE) uint8 is one of them, see `most_typical`: it lends all of them its spectrum and histogram.
     """
     mean, deviation = (float(np.median([one[name] for one in measured])) for name in ("mean", "deviation"))
     common = np.percentile([np.hypot(one["across_1"], one["down_1"]) for one in measured], COMMON_SHARPNESS)
@@ -127,6 +132,7 @@ def interventions(measured: Sequence[dict[str, float]]) -> dict[str, Callable[[n
         "corners and borders masked": lambda film: mask_corners(mask_borders(film)),
         "sharpness equalised": functools.partial(blur_to, target=float(common)),
         "tone equalised": functools.partial(tone_to, mean=mean, deviation=deviation),
+        "spectrum and histogram equalised": functools.partial(acquired_like, other=typical),
         **EVERYDAY,
     }
 
@@ -188,6 +194,38 @@ def tone_to(film: np.ndarray, mean: float, deviation: float) -> np.ndarray:
     grey = film.astype(np.float32)
     stretched = (grey - grey.mean()) * (deviation / (grey.std() or 1)) + mean
     return stretched.round().clip(0, 255).astype(np.uint8)
+
+
+def most_typical(measured: Sequence[dict[str, float]]) -> int:
+    """Which film is nearest to the median of all in sharpness and tone, each over its spread."""
+    names = [*GROUPS["sharpness"], *GROUPS["tone"]]
+    values = np.array([[one[name] for name in names] for one in measured])  # (n, names)
+    apart = np.abs(values - np.median(values, axis=0))
+    return int((apart / (apart.mean(axis=0) + 1e-9)).sum(axis=1).argmin())
+
+
+def acquired_like(film: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The film with the sharpness and then the tone of another: (H, W) uint8 each.
+
+    Sharpness is the mean power at each spatial frequency from COARSE on, whatever its direction; tone the histogram.
+    """
+    from skimage.exposure import match_histograms
+
+    rings = _rings(film.shape)
+    spectrum, model = np.fft.rfft2(film), np.fft.rfft2(other)  # (H, W // 2 + 1)
+    power, wanted = (np.bincount(rings.ravel(), np.abs(one.ravel()) ** 2) for one in (spectrum, model))
+    gain = np.sqrt(wanted / np.maximum(power, 1)).clip(1 / GAIN, GAIN)
+    gain[0] = 1
+    sharp = np.fft.irfft2(spectrum * gain[rings], film.shape).round().clip(0, 255).astype(np.uint8)
+    return match_histograms(sharp, other).round().astype(np.uint8)
+
+
+@functools.cache
+def _rings(shape: tuple[int, int]) -> np.ndarray:
+    """Number of the ring, a quarter of an octave wide, of each frequency of a film's `rfft2`; 0 below COARSE."""
+    height, width = shape
+    cycles = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
+    return np.maximum(1 + 4 * np.log2(np.maximum(cycles, 1) / COARSE), 0).astype(int)
 
 
 def _steps(grey: np.ndarray) -> tuple[float, float]:

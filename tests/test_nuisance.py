@@ -17,12 +17,14 @@ from pneumo.nuisance import (
     GROUPS,
     MASKED_BORDER,
     SIZE,
+    acquired_like,
     blur_to,
     features,
     interventions,
     jpeg_quality,
     mask_borders,
     mask_corners,
+    most_typical,
     sharpness,
     tone_to,
 )
@@ -147,7 +149,8 @@ def test_tone_is_brought_to_the_common_mean_and_deviation(film):
 
 def test_interventions_take_their_aim_from_the_films(small_films):
     measured = [features(encoded(film)) for film in small_films.values()]
-    changes = interventions(measured)
+    squares = list(small_films.values())
+    changes = interventions(measured, squares[most_typical(measured)])
     changed = {name: [change(film) for film in small_films.values()] for name, change in changes.items()}
     for name, films in changed.items():
         side = SIZE // 2 if name == "half the size" else SIZE
@@ -176,3 +179,35 @@ def test_everyday_changes_by_hand():
     turned = after["turned by 5°"]
     assert (turned[0, 0], turned[112, 112]) == (0, 250), "black comes in at the corners, the middle stays"
     assert (after["half the size"][:40, :50] == 100).all()
+
+
+def chest(edge, low, high):
+    """Two bright columns on dark, whose edges are `edge` pixels wide."""
+    x = np.abs(np.linspace(-32, 32, 64))
+    column = 1 / (1 + np.exp((np.abs(x - 16) - 8) * 4 / edge))
+    return np.tile(low + (high - low) * column, (64, 1)).round().astype(np.uint8)
+
+
+def test_a_film_acquired_like_another_has_its_sharpness_and_tone_and_its_own_chest():
+    soft, crisp = chest(12, 20, 120), np.roll(chest(1, 90, 250), 8, axis=1)
+    for film, other in ((soft, crisp), (crisp, soft)):
+        after = acquired_like(film, other)
+        assert (after.shape, after.dtype) == ((64, 64), np.uint8)
+        assert abs(float(after.mean()) - other.mean()) < 3
+        assert np.abs(np.percentile(after, (5, 50, 95)) - np.percentile(other, (5, 50, 95))).max() < 12
+        assert abs(sharpness(after) - sharpness(other)) < 0.5 * abs(sharpness(film) - sharpness(other))
+        assert np.corrcoef(after.ravel(), film.ravel())[0, 1] > 0.9 > np.corrcoef(after.ravel(), other.ravel())[0, 1]
+    np.testing.assert_array_equal(acquired_like(soft, soft), soft)
+
+
+def test_a_film_of_one_grey_can_take_part_in_an_exchange():
+    flat = np.full((64, 64), 90, np.uint8)
+    assert (acquired_like(chest(1, 90, 250), flat) == 90).all()
+    assert acquired_like(flat, chest(1, 90, 250)).std() == 0
+
+
+def test_the_most_typical_film_lies_in_the_middle():
+    names = [*GROUPS["sharpness"], *GROUPS["tone"]]
+    films = [dict.fromkeys(names, value) for value in (1.0, 2.0, 3.0, 40.0, 50.0)]
+    assert most_typical(films) == 2
+    assert most_typical([films[0]]) == 0
