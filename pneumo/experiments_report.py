@@ -38,8 +38,8 @@ The figures are below; this is what they are read as here.
   better, acquisition explains less than half as much of the pneumonias' logit, and masked borders cost half; plain it
   gains, too. The older bases had seen blur, compression and other greys, but each class its own kind of film.
 - A base whose loss was changed instead (log-odds added to its logits, a price on correlation, no label smoothing; the
-  one with `--experts`) reads worse wherever it is measured. Films that acquisition explains then teach it little, and no
-  top brings back what its features lack. Against acquisition, the base needs augmentation and the top the loss.
+  one with `--experts`) reads worse wherever it is measured. Films that acquisition explains then teach it little, and
+  no top brings back what its features lack. Against acquisition, the base needs augmentation and the top the loss.
 - Only the top's films exchanged, on a base that had not seen such (`exchanged`), were read worse where acquisition
   misleads than under `plain augmentation`, though masked borders cost least of all.
 - Films weighted and black over borders and corners, in the run of the base before, made more labels hold when borders
