@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 def audit(folder: Path, out: Path | None, report: Path | None, part: str | None, model: str | None) -> None:
     """Measure what acquisition alone tells of the labels of DIR/NORMAL and DIR/PNEUMONIA, before any lung is read.
 
-    Then how the served model does where acquisition contradicts the label, and with corners and borders masked and
-    sharpness and tone equalised.
+    Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
+    sharpness and tone equalised, and one spectrum and histogram for all films.
     """
     import numpy as np
 
