@@ -1,6 +1,7 @@
 """Films -> batches for Keras, and what lets a killed fit go on: shared by pretraining and training."""
 
 import csv
+import functools
 import json
 import sys
 import time
@@ -38,6 +39,7 @@ def quickest_precision() -> Iterator[str]:
         keras.mixed_precision.set_global_policy(before)
 
 
+@functools.cache  # runs within runs ask again, and must not be told otherwise
 def seconds_of_convolution(dtype: str, times: int = 5) -> float:
     """The least that one of VGG-16's convolutions in block 3 takes of `times`, on 8 films of 112 pixels."""
     films, kernel = (keras.ops.ones(shape, dtype) for shape in ((8, 28, 28, 256), (3, 3, 256, 256)))

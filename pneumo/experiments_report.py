@@ -47,8 +47,8 @@ The figures are below; this is what they are read as here.
   are masked; on contradicted films that alone did not gain.
 - Brighter films changed their label in int8 and not in float: what they make was cut off. Calibration on brightened
   films ended that, and no idea of training was needed.
-- What is wanted on matched films is not reached. A few dozen films decide there and on contradicted ones, the same few
-  cost most under every idea (below), and the intervals are wider than what separates most ideas.
+- What is wanted on matched films is not reached, and on contradicted ones on validation only. A few dozen films decide
+  there, the same few cost most under every idea (below), and the intervals are wider than what separates most ideas.
 - Choosing among so many ideas on one validation flatters the chosen one; the internal test, below, did not take part.
 """.strip()
 

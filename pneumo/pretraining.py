@@ -129,8 +129,14 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             started = time.monotonic()
             seed = config.seed + 1000 * number
             batches = Batches(
-                *(films["train"], answers["train"], stage.size, config.batch, seed, stage.acquisition, weights),
-                augmentation=config.augmentation,
+                films["train"],
+                answers["train"],
+                stage.size,
+                config.batch,
+                seed,
+                stage.acquisition,
+                weights,
+                config.augmentation,
             )
             watched = Batches(films["validation"], answers["validation"], stage.size, config.batch)
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)

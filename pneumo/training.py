@@ -166,7 +166,7 @@ def frozen(config: TrainConfig, films: np.ndarray, folder: Path, view: int | Non
     key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
     if view is not None:
         key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
-        key.update(inspect.getsource(augment).encode())
+        key.update((inspect.getsource(augment) + inspect.getsource(nuisance)).encode())  # the one calls the other
 
     def features() -> np.ndarray:
         seed = None if view is None else VIEW_SEED + view

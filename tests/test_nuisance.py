@@ -162,6 +162,8 @@ def test_interventions_take_their_aim_from_the_films(small_films):
     plain = [sharpness(film.astype(float)) for film in small_films.values()]
     equal = [sharpness(film.astype(float)) for film in changed["sharpness equalised"]]
     assert equal == pytest.approx(np.minimum(plain, np.percentile(plain, 10)), rel=0.02)
+    histograms = [np.sort(film.ravel()).astype(int) for film in changed["spectrum and histogram equalised"]]
+    assert np.abs(np.diff(histograms, axis=0)).mean() < 3, "one tone for all"
     both = changed["corners and borders masked"][0]
     assert (both == mask_borders(changed["corners masked"][0])).all()
 
