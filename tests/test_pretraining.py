@@ -138,7 +138,7 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path, monkey
     train, validation = parts["train"][:16], parts["validation"][:4]
     first = PretrainConfig(stages=(Stage(32, 1, 1e-3),), film_size=64, batch=8, matched=0)
     start = pretraining.pretrain(train, validation, tmp_path / "first", first)
-    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3, "seed": 2}
+    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3, "seed": 2, "augmentation": "films, exchanged"}
     barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8, **debiased)
     # too few children for the trees: a score that says nothing of the label
     monkeypatch.setattr(pretraining, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
@@ -150,8 +150,8 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path, monkey
         features.append(model(Batches(dataset.load(train, 32), np.zeros(16), 32, 16)[0][0]).numpy().ravel())
     assert np.corrcoef(*features)[0, 1] > 0.8  # not learned anew: settled on the films, with a rate of next to nothing
     said = json.loads(second.with_suffix(".json").read_text())
-    command = "pneumo pretrain --start base.npz --epochs 1 --rate 1e-09 --acquisition 1.0"
-    assert said["command"] == f"{command} --matched 0.5 --experts 1.0 --independent 0.3 --seed 2"
+    command = "pneumo pretrain --start base.npz --epochs 1 --rate 1e-09 --acquisition 1.0 --matched 0.5 --experts 1.0"
+    assert said["command"] == f'{command} --independent 0.3 --augmentation "films, exchanged" --seed 2'
     assert said["config"]["start"]["receipt"]["command"] == "pneumo pretrain"
 
 
@@ -183,9 +183,20 @@ def test_the_command_hands_on_what_it_is_given(tiny_chest_xray, tmp_path, monkey
     start = tmp_path / "base.npz"
     start.touch()
     more = ["--epochs", "2", "--matched", "0.5", "--experts", "1", "--independent", "0.3", "--seed", "4"]
+    more += ["--label-smoothing", "0", "--augmentation", "films, exchanged"]
     arguments = ["pretrain", "--data", str(tiny_chest_xray), "--run", str(tmp_path), "--start", str(start), *more]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     stages = (replace(pretraining.CONTINUED, epochs=2),)
-    expected = PretrainConfig(stages, start=start, matched=0.5, experts=1.0, independent=0.3, seed=4)
+    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3}
+    other = {"label_smoothing": 0.0, "augmentation": "films, exchanged", "seed": 4}
+    expected = PretrainConfig(stages, start=start, **debiased, **other)
     assert given == [expected]
+
+
+def test_an_unknown_augmentation_is_refused_with_those_there_are(tiny_chest_xray, tmp_path):
+    arguments = ["pretrain", "--data", str(tiny_chest_xray), "--run", str(tmp_path), "--augmentation", "magic"]
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2
+    assert "'films, exchanged'" in refused.output
+    assert "received 'magic'" in " ".join(refused.output.split())
