@@ -5,11 +5,11 @@
 
 One run on one machine: this server as `make run` starts it, `naive.py`, and `invoke()` alone. Films are the shipped
 samples at their original size. Whatever is compared takes turns, so that a disturbance meets all of it. Writes
-serving.json; `report.py` makes README.md and throughput.svg of it, `pneumo document` the README's section on speed.
+serving.json, and keeps the last run on every other processor in processors.json; `report.py` makes README.md and
+throughput.svg of both, `pneumo document` the README's section on speed.
 """
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -225,7 +225,7 @@ def main() -> None:
     started = time.perf_counter()
     result = measure(QUICK if arguments.quick else Plan())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "serving.json").write_text(json.dumps(result, indent=2) + "\n")
+    report.keep(result, folder)
     report.write(folder)
     print(f"{folder}: measured in {time.perf_counter() - started:.0f} s")
 

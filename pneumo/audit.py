@@ -22,6 +22,7 @@ STRATUM = 0.5  # width of a stratum of the nuisance score: within one, the odds 
 MOST = 6.0  # a film weighs at most as much as this many: few contradict their label, and would be learned by heart
 MUCH = 0.8  # from this AUC of acquisition alone on, a model needs no lung to look good
 AS_GOOD = 0.02  # groups of numbers whose AUC differs by less explain the labels equally well
+PATIENTS_AT_ONCE = 256  # left out in one piece of memory
 WIDE = 0.7  # an interval of an AUC from below 0.5 to above this says that there are too few films
 NAMED = {  # figures of the result, in order, with what they are
     "auc": "AUC",
@@ -182,6 +183,37 @@ def explained(logit: np.ndarray, score: np.ndarray, times: np.ndarray) -> np.nda
     return np.divide(covariance**2, both, out=np.full(len(both), np.nan), where=both > 1e-18)
 
 
+def decisive(
+    target: np.ndarray, score: np.ndarray, patients: Sequence, probability: np.ndarray, against: np.ndarray
+) -> dict[str, dict | None]:
+    """The patient without whom `auc_contradicted`, and the one without whom `auc_matched`, changes most.
+
+    `films` are the indices of the patient's, `without` is the AUC without them; None where no patient changes it. The
+    contradicted films are those `against` (n,) bool, whoever is left out; the matching weights are made anew.
+    """
+    _, patient = np.unique(patients, return_inverse=True)
+
+    def aucs(times: np.ndarray) -> np.ndarray:
+        """(2, draws): of the contradicted and of the matched films, each coming `times` (draws, n)."""
+        there = measure(target[against], probability[against], 0.5, times[:, against])[0]["auc"]
+        return np.stack([there, measure(target, probability, 0.5, matched(target, score, times))[0]["auc"]])
+
+    count = patient.max() + 1
+    without = [
+        aucs((patient != np.arange(first, min(first + PATIENTS_AT_ONCE, count))[:, None]).astype(float))
+        for first in range(0, count, PATIENTS_AT_ONCE)
+    ]
+    found = {}
+    for name, whole, left in zip(
+        ("auc_contradicted", "auc_matched"), aucs(np.ones((1, len(target)))), np.hstack(without), strict=True
+    ):
+        moved = np.nan_to_num(np.abs(left - whole))
+        most = int(moved.argmax())
+        films = np.flatnonzero(patient == most).tolist()
+        found[name] = {"films": films, "without": float(left[most])} if moved[most] > 0 else None
+    return found
+
+
 def audit(
     target: np.ndarray,
     score: np.ndarray,
@@ -239,6 +271,7 @@ def audit(
             "effective_n": effective,  # Kish: as many films of equal weight would be as certain
             "nuisance_auc": alone(balanced[:1]),  # 0.5 if the strata are narrow enough
         },
+        "decisive": decisive(target, score, patients, probability, against),
         "interventions": under,
     }
 

@@ -27,7 +27,7 @@ class Card:
 
     `probability = sigmoid(slope · logit + intercept)`; a film is PNEUMONIA from the threshold of its operating point
     on. `thresholds` has that of each of POINTS, `profile` the name of the site's profile that they are of, if any.
-    `heatmap_scale` is how far above the threshold's logit a position must lie to be drawn in full colour.
+    A position is drawn from the logit `heatmap_floor` on, `heatmap_scale` above it in full colour.
     `feature_shapes` are those of the outputs that the gate looks at. `steps` are those of `preprocessing.STEPS` that
     the film goes through once it is squashed.
     """
@@ -43,6 +43,7 @@ class Card:
     default_operating_point: str
     slope: float
     intercept: float
+    heatmap_floor: float
     heatmap_scale: float
     sha256: str
     contents: dict = field(repr=False, compare=False)
@@ -158,6 +159,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             default_operating_point=default,
             slope=float(contents["calibration"]["slope"]),
             intercept=float(contents["calibration"]["intercept"]),
+            heatmap_floor=float(contents["heatmap"]["floor"]),
             heatmap_scale=float(contents["heatmap"]["scale"]),
             sha256=contents["files"]["served"]["sha256"],
             contents=contents,
@@ -168,9 +170,9 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
         raise ModelError(f"The model card {path} lacks what the code reads: {error!r}.") from None
     if labels != LABELS:
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
-    finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_scale)))
+    finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_floor, card.heatmap_scale)))
     if not (finite and card.slope > 0 and card.heatmap_scale > 0):
-        raise ModelError(f"Expected slope > 0 and heatmap scale > 0, all finite, in {path}.")
+        raise ModelError(f"Expected finite numbers, slope and heatmap scale above 0, in {path}.")
     for role, (file, expected) in wanted.items():
         if not file.is_file():
             again = f" `{contents['receipt']['command']}` makes it." if contents.get("recipe") else ""

@@ -83,6 +83,8 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
         "unreadable": unreadable,
         "model": card.model,
     }
+    for one in filter(None, result["decisive"].values()):
+        one["files"] = [films[i].path.name for i in one.pop("films")]
     click.echo(f"{result['n']} films of {result['patients']} patients, threshold {card.threshold:.4f}")
     for table in (audit_report.acquisition_table, audit_report.model_table, audit_report.interventions_table):
         click.echo("\n" + "\n".join(audit_report.columns(table(result))))

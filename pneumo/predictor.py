@@ -82,10 +82,6 @@ class Predictor:
         exponent = -(self.card.slope * logit + self.card.intercept)
         return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) would raise
 
-    def logit(self, probability: float) -> float:
-        """The logit that has this calibrated probability, which is neither 0 nor 1."""
-        return (math.log(probability / (1 - probability)) - self.card.intercept) / self.card.slope
-
     def predict(self, data: bytes, operating_point: str | None = None, force: bool = False) -> Prediction:
         """Read one film, at the card's default operating point unless another is named.
 
@@ -116,7 +112,7 @@ class Predictor:
             refused=verdict.refused,
             film=film,
             logit_map=logit_map,
-            strengths=heatmap.strength(logit_map, self.logit(threshold), self.card.heatmap_scale),
+            strengths=heatmap.strength(logit_map, self.card.heatmap_floor, self.card.heatmap_scale),
         )
 
 

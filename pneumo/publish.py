@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from pneumo import __version__, networks
+from pneumo import __version__, heatmap, networks
 from pneumo.batches import Batches
 from pneumo.card import POINTS, Card, base_receipt, describe_file, read_card
 from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
@@ -26,7 +26,6 @@ from pneumo.served import Served
 from pneumo.training import Trained, receipt
 
 CALIBRATION_FILMS = 200  # of the train part, to measure the ranges that int8 must cover
-HEATMAP_PERCENTILE = 95
 PRECISIONS = ("int8", "float32")  # the first that agrees with float is served
 AUC_APART, SAME_LABEL = 0.002, 0.99
 SOURCE = {
@@ -103,7 +102,7 @@ def publish(
         "calibration": {"slope": 1.0, "intercept": 0.0},
         "default_operating_point": DEFAULT,
         "operating_points": {name: {"threshold": 0.5} for name in POINTS},
-        "heatmap": {"scale": 1.0},
+        "heatmap": {"floor": 0.0, "scale": 1.0},
     }
     model = networks.build(config.network, config.size, **config.options)
     for role in ("base", "top"):
@@ -150,12 +149,7 @@ def publish(
     slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
     threshold = contents["operating_points"][DEFAULT]["threshold"]
     probability = {part: sigmoid(slope * logit[part] + intercept) for part in maps}
-    floor = (np.log(threshold / (1 - threshold)) - intercept) / slope
-    above = maps["validation"][target["validation"] == 1] - floor
-    contents["heatmap"] = {
-        "scale": float(np.percentile(above[above > 0], HEATMAP_PERCENTILE)),
-        "rule": f"percentile {HEATMAP_PERCENTILE} of how far positions of validation's pneumonias exceed the threshold",
-    }
+    contents["heatmap"] = heatmap.span(maps["validation"], target["validation"])
     contents["metrics"] = {
         part: evaluate(
             target[part],

@@ -47,6 +47,7 @@ class MeanGrey(Predictor):
             default_operating_point="balanced",
             slope=1.0,
             intercept=0.0,
+            heatmap_floor=0.0,
             heatmap_scale=1.0,
             sha256="0" * 64,
             contents=contents,

@@ -114,6 +114,18 @@ def test_interventions_by_hand():
     assert found["inverted"]["intervals"]["auc_change"] == [-1, -1]
 
 
+def test_the_patient_who_decides_most_by_hand():
+    # one stratum; the normal of patient 0 stands above all three pneumonias, the other two below: 3 of 9 pairs wrong
+    target, patients = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 4, 4])
+    probability = np.array([0.9, 0.1, 0.2, 0.7, 0.8, 0.6])
+    result = audit(target, np.zeros(6), patients, np.zeros(6), probability, 0.5, {})
+    assert result["auc_matched"] == pytest.approx(6 / 9)
+    assert result["decisive"]["auc_matched"] == {"films": [0], "without": pytest.approx(1)}
+    # contradicted are one normal and one pneumonia, in the wrong order: nothing is left without either
+    assert result["contradicted"]["NORMAL"] == result["contradicted"]["PNEUMONIA"] == 1
+    assert result["decisive"]["auc_contradicted"] is None
+
+
 def test_intervals_hold_their_values_and_draw_whole_patients():
     generator = np.random.default_rng(0)
     target = np.repeat([0, 1], 60)
@@ -232,6 +244,9 @@ def test_labels_that_follow_nothing_get_no_verdict_against_them(grey, made, tmp_
     assert (result["n"], result["patients"], result["part"]) == (60, 60, None)
     assert [one["file"] for one in result["unreadable"]] == [str(folder / "NORMAL" / "broken.png")]
     assert "broken.png" in done.stderr
+    one = result["decisive"]["auc_matched"]
+    assert {path.name for path in folder.rglob(one["files"][0])} == set(one["files"])
+    assert f"without {one['files'][0]}, of the patient who decides most, {one['without']:.4f} instead" in done.output
     assert ATTRIBUTION not in (tmp_path / "report" / "report.md").read_text(), "a user's own films"
     # the model that says the mean grey: masks darken
     probability = [grey.predict(e.path.read_bytes()).probability for e in scan(folder) if "broken" not in e.path.name]

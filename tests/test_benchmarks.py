@@ -105,7 +105,7 @@ def test_a_target_is_missed(number, keys, value):
 
 
 def test_page_by_hand():
-    page = report.page(RESULT)
+    page = report.page(RESULT, {})
     for line in (
         "| Overhead over the bare invocation | ≤ 20.0 % | 20.0 % | yes |",
         "| 95th percentile at 8 clients: 1.3 × 8 × 20.0 ms / 2 cores | ≤ 104 ms | 104 ms | yes |",
@@ -119,13 +119,30 @@ def test_page_by_hand():
         assert line in page.splitlines(), line
     assert "The default, 1 × 2, reads 75 % of the films a second that the best, 2 × 1, reads" in page
     assert "answers a film that is alone in 12.0 ms; the quickest, 1 × 2, in 12.0 ms." in page
-    assert "| 251 MB | **no** |" in report.page(worse("memory", "pneumo", "peak_mb", value=251))
+    assert "| 251 MB | **no** |" in report.page(worse("memory", "pneumo", "peak_mb", value=251), {})
+
+
+def test_page_compares_processors():
+    quick = worse("processor", value="quick") | {"median_ms": RESULT["median_ms"] | {"bare invocation": 2.0}}
+    lines = report.page(RESULT, {"quick": quick}).splitlines()
+    row = next(number for number, line in enumerate(lines) if line.startswith("| processor | bare ms |"))
+    assert lines[row + 2 : row + 4] == [
+        "| a processor; model 1.2.3 | 10.0 | 12.0 | 13.5 | 1.20 | 1.35 | 3.5 | 5.00 | 104 of 104 ms |",
+        "| quick; model 1.2.3 | 2.0 | 12.0 | 13.5 | 1.20 | 1.35 | 11.5 | 5.00 | 104 of 104 ms |",
+    ]
+
+
+def test_the_last_run_of_each_processor_is_kept(tmp_path):
+    for processor, cores in (("a", 1), ("b", 2), ("b", 3), ("a", 4), ("c", 5)):
+        report.keep(RESULT | {"processor": processor, "cores": cores}, tmp_path)
+    assert json.loads((tmp_path / "serving.json").read_text())["cores"] == 5
+    assert {name: kept["cores"] for name, kept in report.other_processors(tmp_path).items()} == {"a": 4, "b": 3}
 
 
 def test_write_makes_page_and_the_same_plot_each_time(tmp_path):
     (tmp_path / "serving.json").write_text(json.dumps(RESULT))
     report.write(tmp_path)
-    assert (tmp_path / "README.md").read_text() == report.page(RESULT)
+    assert (tmp_path / "README.md").read_text() == report.page(RESULT, {})
     first = (tmp_path / "throughput.svg").read_bytes()
     assert first.lstrip().startswith(b"<?xml")
     report.write(tmp_path)
@@ -133,7 +150,9 @@ def test_write_makes_page_and_the_same_plot_each_time(tmp_path):
 
 
 def test_committed_page_is_of_the_committed_figures():
-    assert (report.FOLDER / "README.md").read_text() == report.page(document.measured("serving"))
+    assert (report.FOLDER / "README.md").read_text() == report.page(
+        document.measured("serving"), report.other_processors()
+    )
 
 
 def test_speed_in_the_readme():

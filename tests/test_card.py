@@ -29,7 +29,7 @@ def card(tmp_path):
         "default_operating_point": "balanced",
         "operating_points": points(0.125, 0.25, 0.75),
         "calibration": {"slope": 2, "intercept": -1},
-        "heatmap": {"scale": 4},
+        "heatmap": {"floor": -2, "scale": 4},
         "files": {
             "served": {"file": "model.tflite", "bytes": 3, "sha256": ABC},
             "gate": {"file": "gate.npz", "bytes": 3, "sha256": ABC},
@@ -48,7 +48,8 @@ def card(tmp_path):
 def test_a_good_card_is_read(card):
     read = card()
     assert (read.name, read.version, read.size, read.sha256) == ("tiny", "3", 224, ABC)
-    assert (read.threshold, read.slope, read.intercept, read.heatmap_scale) == (0.25, 2.0, -1.0, 4.0)
+    assert (read.threshold, read.slope, read.intercept) == (0.25, 2.0, -1.0)
+    assert (read.heatmap_floor, read.heatmap_scale) == (-2.0, 4.0)
     assert (read.thresholds, read.rule_out, read.rule_in) == (
         {"screening": 0.125, "balanced": 0.25, "specific": 0.75}, 0.125, 0.75
     )  # fmt: skip
@@ -107,7 +108,8 @@ def test_a_file_without_name_or_hash_is_refused(card, key):
         {"calibration": {"slope": -1, "intercept": 0}},
         {"calibration": {"slope": 1, "intercept": float("nan")}},
         {"calibration": {"slope": float("inf"), "intercept": 0}},
-        {"heatmap": {"scale": 0}},
+        {"heatmap": {"floor": -2, "scale": 0}},
+        {"heatmap": {"floor": float("nan"), "scale": 4}},
     ],
     ids=str,
 )

@@ -121,6 +121,21 @@ def test_the_costliest_films_by_hand():
     assert found[:2] == [("`0`", "60%"), ("`19`", "60%")]
 
 
+def test_what_one_child_decides_by_hand():
+    # as above, but only film 0 is wrong: without it every pair is in order
+    known = {
+        "file": [str(i) for i in range(20)],
+        "target": [0] * 10 + [1] * 10,
+        "score": [*range(3, -7, -1), *range(10, 0, -1)],
+        "child": list(range(20)),
+    }
+    logit = [5.0, *[-1.0] * 9, *[1.0] * 10]
+    run = {"validation": {"logit": logit, "auc_contradicted": 2 / 3, "auc_matched": 0.5}}
+    found = experiments_report._without_one([run, run], "validation", known)
+    assert found["auc_contradicted"] == ("0.6667 ± 0.0000", "1.0000", "`0`")
+    assert found["auc_matched"][1:] == ("1.0000", "`0`")
+
+
 def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):
     refused = run("mixup + magic")
     assert refused.exit_code == 2

@@ -4,9 +4,10 @@ import base64
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from pneumo.heatmap import BLENDED_SIDE, LONGER_SIDE, blend, data_uri, overlay, strength
+from pneumo.heatmap import BLENDED_SIDE, LONGER_SIDE, blend, data_uri, overlay, span, strength
 
 
 def test_strength_is_one_scale_for_all_films():
@@ -14,6 +15,22 @@ def test_strength_is_one_scale_for_all_films():
     found = strength(logits, floor=1.0, scale=4.0)
     np.testing.assert_array_equal(found, [[0, 0], [0.5, 1]])
     assert found.dtype == np.float32
+
+
+def test_colours_begin_above_what_normal_films_show():
+    normal = np.linspace(-20, 0, 101).reshape(1, 1, 101)  # 95 % of the positions lie below -1
+    ill = np.linspace(-1, 19, 101).reshape(1, 1, 101)  # and of the 100 above -1, 95 % of the excess below 19 (not 20)
+    found = span(np.concatenate([normal, ill]), np.array([0, 1]))
+    assert found["floor"] == pytest.approx(-1)
+    assert found["scale"] == pytest.approx(0.2 + 0.95 * 19.8)
+    drawn = strength(normal, found["floor"], found["scale"])
+    assert (drawn > 0).sum() == 5
+
+
+def test_colours_of_a_model_that_tells_nothing():
+    maps = np.stack([np.zeros((7, 7)), np.full((7, 7), -1.0)])
+    found = span(maps, np.array([0, 1]))
+    assert (found["floor"], found["scale"]) == (0, 1)
 
 
 def test_a_map_below_the_floor_is_not_stretched_to_colours():

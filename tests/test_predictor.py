@@ -95,17 +95,15 @@ def test_the_operating_point_moves_the_label_and_the_map_and_not_the_triage(mean
     assert [p.label for p in read.values()] == ["PNEUMONIA", "PNEUMONIA", "PNEUMONIA", "NORMAL"]
     assert [p.operating_point for p in read.values()] == ["balanced", "screening", "balanced", "specific"]
     assert {p.triage for p in read.values()} == {"uncertain"}
-    # logits above the threshold's, for the card's scale of 1: ln(0.6/0.4) - ln(0.25/0.75) > 1, ln(1.5) - 0, below 0
-    found = [p.strengths.max() for p in read.values()]
-    assert found == pytest.approx([math.log(1.5), 1, math.log(1.5), 0])
+    # the colours are those of the film, whatever its label: the logit ln(0.6/0.4) above the card's floor 0, of scale 1
+    assert [p.strengths.max() for p in read.values()] == pytest.approx([math.log(1.5)] * 4)
     with pytest.raises(OperatingPointError):
         mean_grey.predict(film, "none")
 
 
-def test_the_logit_of_a_probability_is_the_calibrations_inverse(mean_grey):
+def test_the_probability_is_the_calibrated_logit(mean_grey):
     mean_grey.card = replace(mean_grey.card, slope=2.0, intercept=-1.0)
-    assert mean_grey.logit(0.75) == pytest.approx(0.5 + math.log(3) / 2)
-    assert mean_grey.probability(mean_grey.logit(0.123)) == pytest.approx(0.123)
+    assert mean_grey.probability(0.5 + math.log(3) / 2) == pytest.approx(0.75)  # 2·(…) - 1 = ln 3
 
 
 def test_doubts_about_the_picture_are_said(mean_grey):
