@@ -63,14 +63,19 @@ def notes(result: dict) -> list[str]:
         f"{' and '.join(both[0])}; acquisition alone has AUC {_text(films['nuisance_auc'])} there.",
         f"Matched: weighted so that acquisition alone says nothing (AUC {_text(result['matched']['nuisance_auc'])}), "
         f"worth {' and '.join(both[1])} films.",
-        *(
-            f"{NAMED[name]}: without {' and '.join(one['files'])}, of the patient who decides most, "
-            f"{_text(one['without'])} instead of {_text(result[name])}."
-            for name, one in result["decisive"].items()
-            if one
-        ),
+        *deciding(result),
         "Logit explained: share of the variance of the model's logit within a class that a straight line in the "
         "nuisance score explains.",
+    ]
+
+
+def deciding(result: dict) -> list[str]:
+    """A sentence for each figure that the absence of one patient changes: by how much the one does who decides most."""
+    return [
+        f"{NAMED[name]}: {_text(one['without'])} instead of {_text(result[name])} without the patient who decides most "
+        f"({', '.join(one['files'])})."
+        for name, one in result["decisive"].items()
+        if one
     ]
 
 

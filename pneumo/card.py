@@ -50,6 +50,11 @@ class Card:
     profile: str | None = None
 
     @property
+    def has_map(self) -> bool:
+        """Whether the model says where: a network that flattens the film has one position, and no map."""
+        return math.prod(self.output_shape) > 1
+
+    @property
     def threshold(self) -> float:
         """That of the default operating point."""
         return self.thresholds[self.default_operating_point]

@@ -1,7 +1,6 @@
 """`pneumo evaluate`: how good the served model is on a folder of labelled films."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +42,7 @@ def evaluate(
     model: str | None,
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
-    from pneumo import dataset, evaluation, operating
+    from pneumo import dataset, evaluation, heatmap, operating
     from pneumo.profile import write_profile
     from pneumo.report import points_table, subgroups_table, table, triage_table, write_report
     from pneumo.subgroups import subgroups
@@ -59,20 +58,22 @@ def evaluate(
 
     refused = []
 
-    def measured(example: dataset.Example) -> tuple[float, float, int] | str:
+    def measured(example: dataset.Example) -> tuple[float, float, int, float] | str:
         result = cli_films.read(predictor, example.path, force=True)  # DIR says that they are films: all of them count
         if isinstance(result, str):
             return result
         if result.refused:
             refused.append(example.path.name)
-        return result.probability, float(result.film.pixels.mean()), result.film.width * result.film.height
+        film = result.film
+        coloured = float((result.strengths > 0).mean())
+        return result.probability, float(film.pixels.mean()), film.width * film.height, coloured
 
     results = list(progress(each(measured, examples), "evaluating", len(examples)))
     read = [(example, *found) for example, found in zip(examples, results, strict=True) if not isinstance(found, str)]
     unreadable = report_unreadable([example.path for example in examples], results)
     if not read:
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
-    films, probability, brightness, pixels = zip(*read, strict=True)
+    films, probability, brightness, pixels, coloured = zip(*read, strict=True)
     target, patients, aetiologies = zip(*((e.target, e.patient, e.aetiology) for e in films), strict=True)
     card = predictor.card
     operating_point = card.operating_point(operating_point)
@@ -87,6 +88,7 @@ def evaluate(
         "subgroups": subgroups(
             target, probability, threshold, patients, aetiologies, {"image size": pixels, "brightness": brightness}
         ),
+        "coloured": _by_label(films, coloured) if predictor.card.has_map else None,
         "unreadable": unreadable,
         "refused": sorted(refused),
         "model": card.model,
@@ -110,6 +112,8 @@ def evaluate(
     click.echo(f"\nuncertain from {card.rule_out:.4f} (rule-out) and below {card.rule_in:.4f} (rule-in), else settled")
     for name, value, span in triage_table(result["triage"]):
         click.echo(f"{name:<20} {value:>9}  {span}")
+    if result["coloured"]:
+        click.echo(f"\n{heatmap.coverage(result['coloured'])}")
     for title, points in (("operating point", "operating_points"), ("suggested", "suggested")):
         if points in result:
             click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")
@@ -139,6 +143,14 @@ def evaluate(
         click.echo(f"report: {written}")
 
 
+def _by_label(films: "Sequence[Example]", values: Sequence[float]) -> dict[str, float | None]:
+    """Mean of the values of each label's films; None without films."""
+    from pneumo.dataset import LABELS
+
+    of = {label: [v for film, v in zip(films, values, strict=True) if film.label == label] for label in LABELS}
+    return {label: sum(found) / len(found) if found else None for label, found in of.items()}
+
+
 def _faithfulness(
     predictor: "Predictor", films: "Sequence[Example]", target: Sequence, probability: Sequence, threshold: float
 ) -> dict | None:
@@ -151,7 +163,7 @@ def _faithfulness(
 
     chosen = choose(target, np.asarray(probability) >= threshold)
     card = predictor.card
-    if not chosen or math.prod(card.output_shape) == 1:
+    if not chosen or not card.has_map:
         return None
 
     def tested(index: int) -> tuple:

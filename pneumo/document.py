@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from pneumo.audit_report import deciding
 from pneumo.card import MODELS, Card, read_card
 from pneumo.errors import RunError
 from pneumo.images import decode
@@ -121,7 +122,8 @@ def shortcuts(audit: dict) -> str:
         f"{values['auc_contradicted']} on films whose acquisition looks most like the other label's; "
         f"{values['auc_matched']} weighted so that acquisition says nothing. Acquisition explains "
         f"{100 * audit['explained_normal']:.0f} % of the variance of its logit among normals, "
-        f"{100 * audit['explained_pneumonia']:.0f} % among pneumonias."
+        f"{100 * audit['explained_pneumonia']:.0f} % among pneumonias. Few films contradict their acquisition. "
+        + " ".join(deciding(audit))
     )
 
 

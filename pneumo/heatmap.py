@@ -47,6 +47,12 @@ def span(maps: np.ndarray, target: np.ndarray) -> dict[str, float | str]:
     }
 
 
+def coverage(coloured: dict[str, float | None]) -> str:
+    """In words, what share of the map has colour on average, by label; None for a label without films."""
+    told = [f"{100 * share:.1f} % of a film labelled {name}" for name, share in coloured.items() if share is not None]
+    return f"On average the heat map has colour on {' and on '.join(told)}."
+
+
 def strength(logit_map: np.ndarray, floor: float, scale: float) -> np.ndarray:
     """(h, w) float32 logits -> (h, w) float32 in 0..1: 0 at `floor` logits or below, 1 from `floor + scale` on."""
     return np.clip((logit_map - floor) / scale, 0, 1).astype(np.float32)

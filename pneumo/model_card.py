@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pneumo.card import POINTS, Card
 from pneumo.document import SOURCES, Measured, measured, points, refused, shipped, shortcuts
 from pneumo.faithfulness import sentence
+from pneumo.heatmap import coverage
 from pneumo.recipes import RECIPES
 from pneumo.report import ATTRIBUTION, SPAN_OF_ONE, markdown, subgroups_table, table
 
@@ -49,7 +50,7 @@ def model_card() -> str:
         "Operating points and triage": _triage(card),
         "Calibration": _calibration(contents, test),
         "What is refused": _refused(card, test),
-        "Is the heat map true to the model": _heatmap(test),
+        "Is the heat map true to the model": _heatmap(card, test),
         "Shortcuts": _audit(audit),
         "Known failures": _failures(test, audit, sizes),
         "Limits": [f"- {limit}" for limit in contents["limits"]],
@@ -205,11 +206,14 @@ def _refused(card: Card, test: Measured) -> list[str]:
     ]
 
 
-def _heatmap(test: Measured) -> list[str]:
+def _heatmap(card: Card, test: Measured) -> list[str]:
     tested = test["faithfulness"]
     ways = ("strongest", "random", "moved", "more_than_random")
     rows = [(f"{100 * point['share']:.0f} %", *(_drop(point[way]) for way in ways)) for point in tested["curve"]]
     return [
+        f"{coverage(test['coloured'])} The colours begin and end at the same logits in every film: "
+        f"{card.contents['heatmap']['rule']}.",
+        "",
         f"{sentence(tested)} What is put there is {tested['replaced_by']}. Whether the map lies on the pneumonia is "
         "another question, and not answered here.",
         "",

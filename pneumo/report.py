@@ -14,7 +14,7 @@ from PIL import Image
 from pneumo.dataset import LABELS
 from pneumo.evaluation import BINS, METRICS, reliability
 from pneumo.faithfulness import MOVED, RANDOM, STRONGEST, sentence
-from pneumo.heatmap import blend
+from pneumo.heatmap import blend, coverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,6 +164,8 @@ def write_report(
     if result.get("unreadable"):
         lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
     lines += drawn(figures, folder)
+    if coloured := result.get("coloured"):
+        lines += ["", coverage(coloured)]
     lines += ["", "The regions raised the probability; they are not where a pneumonia is."]
     if any(value is not None for value in result["recall_by_aetiology"].values()):  # file names of that data set
         lines += ["", ATTRIBUTION]

@@ -173,7 +173,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     result = json.loads(out.read_text())
     assert set(result) == {
         *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "refused", "model",
-        "operating_point", "operating_points", "triage", "subgroups",
+        "operating_point", "operating_points", "triage", "subgroups", "coloured",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."
@@ -224,6 +224,9 @@ def test_evaluate_says_what_is_left_open_and_what_that_gains(greys, tmp_path):
     assert {name: of["n"] for name, of in groups["brightness"].items()} == dict(zip(THIRDS, (3, 2, 3), strict=True))
     assert groups["image size"]["all films"]["range"] == [64 * 64, 64 * 64]
     assert "faithfulness" not in json.loads(out.read_text())  # that takes minutes: with --report only
+    # above the logit 0, so at 60 and 80 %, a film has colour all over
+    assert json.loads(out.read_text())["coloured"] == {"NORMAL": 1 / 4, "PNEUMONIA": 3 / 4}
+    assert "colour on 25.0 % of a film labelled NORMAL and on 75.0 % of" in done.stdout
     assert "Uncertain               0.2500  " in done.stdout
     assert "balanced        0.5000                     0.7500 (" in done.stdout
 

@@ -93,7 +93,7 @@ def test_check_names_what_is_not_current(monkeypatch):
     assert (document.ROOT / NAME).read_text(encoding="utf-8") != "another text"
 
 
-@pytest.mark.parametrize("key", ["faithfulness", "subgroups", "refused", "intervals"])
+@pytest.mark.parametrize("key", ["faithfulness", "coloured", "subgroups", "refused", "intervals"])
 def test_a_report_of_an_older_version_is_one_sentence_with_the_command(key, monkeypatch):
     whole = document.measured("test")
     monkeypatch.setattr(document, "documented", lambda path: path.read_text(encoding="utf-8"))

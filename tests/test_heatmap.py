@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo.heatmap import BLENDED_SIDE, LONGER_SIDE, blend, data_uri, overlay, span, strength
+from pneumo.heatmap import BLENDED_SIDE, LONGER_SIDE, blend, coverage, data_uri, overlay, span, strength
 
 
 def test_strength_is_one_scale_for_all_films():
@@ -25,6 +25,14 @@ def test_colours_begin_above_what_normal_films_show():
     assert found["scale"] == pytest.approx(0.2 + 0.95 * 19.8)
     drawn = strength(normal, found["floor"], found["scale"])
     assert (drawn > 0).sum() == 5
+
+
+def test_coverage_leaves_out_a_label_without_films():
+    assert coverage({"NORMAL": 0.05, "PNEUMONIA": 0.667}) == (
+        "On average the heat map has colour on 5.0 % of a film labelled NORMAL "
+        "and on 66.7 % of a film labelled PNEUMONIA."
+    )
+    assert coverage({"NORMAL": None, "PNEUMONIA": 1.0}).endswith("on 100.0 % of a film labelled PNEUMONIA.")
 
 
 def test_colours_of_a_model_that_tells_nothing():
