@@ -9,4 +9,4 @@ model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, out
 `turns`, `access`, `body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
 """
 
-__version__ = "1.7.0"
+__version__ = "1.8.0"
