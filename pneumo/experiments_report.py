@@ -25,7 +25,8 @@ The figures are below; this is what they are read as here.
   logit stays explained. A third of the price of correlation on top of it lowers that and costs nearly nothing, the
   whole price takes more and costs plain AUC. Weights and the price together did less.
 - Mixup and label smoothing made acquisition count for more. Averaged weights, four views instead of two, classes left
-  unbalanced and group DRO changed nothing where it misleads.
+  unbalanced and group DRO changed nothing where it misleads. With eight epochs for the last block validation differs
+  much from epoch to epoch; averaged weights make that steadier and the result no better.
 - Augmentation of acquisition belongs into the base. A top on such a base reads contradicted films better when its own
   films are only flipped, cropped, moved, turned and lit otherwise (`plain augmentation`). With that, the log-odds, a
   third of the price of correlation and more epochs for the last block it reads them best of all that was tried, and
@@ -41,8 +42,9 @@ The figures are below; this is what they are read as here.
 - A base whose loss was changed instead (log-odds added to its logits, a price on correlation, no label smoothing; the
   one with `--experts`) reads worse wherever it is measured. Films that acquisition explains then teach it little, and
   no top brings back what its features lack. Against acquisition, the base needs augmentation and the top the loss.
-- Only the top's films exchanged, on a base that had not seen such (`exchanged`), were read worse where acquisition
-  misleads than under `plain augmentation`, though masked borders cost least of all.
+- The top's films exchanged (`exchanged`), on a base that had not seen such and on one that had: masked borders, or one
+  spectrum and histogram for all films, cost least of all, and contradicted films were read worse than under `plain
+  augmentation`, mostly because of one child's.
 - Films weighted and black over borders and corners, in the run of the base before, made more labels hold when borders
   are masked; on contradicted films that alone did not gain.
 - Brighter films changed their label in int8 and not in float: what they make was cut off. Calibration on brightened
