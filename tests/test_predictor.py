@@ -85,7 +85,7 @@ def test_strengths_begin_where_the_label_turns(mean_grey):
     assert mean_grey.predict(png(np.full((64, 64), math.ceil(full), np.uint8))).strengths.min() == 1
 
 
-def test_the_operating_point_moves_the_label_and_the_map_and_not_the_triage(mean_grey):
+def test_the_operating_point_moves_the_label_and_neither_the_map_nor_the_triage(mean_grey):
     # 60 % grey; the points of the model that says the mean grey are 0.25, 0.5 and 0.75
     film = png(np.full((64, 64), 153, np.uint8))
     read = {name: mean_grey.predict(film, name) for name in (None, "screening", "balanced", "specific")}
