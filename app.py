@@ -317,7 +317,8 @@ def to_look_at(film: Film, data: bytes) -> np.ndarray:
 
 def drawn(prediction: Prediction) -> str | None:
     """The overlay as a data URI; None where the model has no map."""
-    return heatmap.data_uri(prediction.overlay()) if prediction.has_map else None
+    picture = prediction.overlay()
+    return heatmap.data_uri(picture) if picture else None
 
 
 def asked_for(name: str) -> bool:

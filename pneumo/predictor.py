@@ -45,14 +45,9 @@ class Prediction:
         hidden = ("refused", "film", "logit_map", "strengths")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
-    @property
-    def has_map(self) -> bool:
-        """Whether the model says where: a network that flattens the film has one position, and no map."""
-        return self.logit_map.size > 1
-
     def overlay(self) -> Image.Image | None:
         """The regions that raised the probability, clear elsewhere, at the film's aspect ratio; None without a map."""
-        if not self.has_map:
+        if self.logit_map.size == 1:  # see Card.has_map
             return None
         return heatmap.overlay(self.strengths, self.film.width, self.film.height)
 

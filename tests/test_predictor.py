@@ -176,7 +176,6 @@ def test_without_a_map_there_is_no_overlay(mean_grey, monkeypatch):
     look = mean_grey.look
     monkeypatch.setattr(mean_grey, "look", lambda pixels: (look(pixels)[0][:1, :1], *look(pixels)[1:]))
     prediction = mean_grey.predict(film)
-    assert not prediction.has_map
     assert prediction.overlay() is None
 
 
