@@ -6,7 +6,7 @@ compares what it finds there with the recipe as it is, film by film.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from pneumo.audit import NAMED, audit, score_films
 from pneumo.card import base_receipt, read_card, sha256
 from pneumo.dataset import Example, children, content_hashes, load
+from pneumo.faithfulness import choose, deletions, faithfulness
 from pneumo.nuisance import SIZE, features, interventions, most_typical
 from pneumo.operating import DEFAULT, calibrate, choose_points, sigmoid
 from pneumo.preprocessing import prepare
@@ -45,6 +46,28 @@ def audited(
     return {name: result[name] for name in kept}
 
 
+def map_tested(
+    logit_map: Callable[[np.ndarray], np.ndarray],
+    films: np.ndarray,
+    columns: tuple[np.ndarray, np.ndarray, Sequence],
+    threshold: float,
+) -> dict | None:
+    """`faithfulness.faithfulness` of the network's map on films (n, S, S) uint8; None where no pneumonia is called so.
+
+    `columns` are their target, logit and child, on which it is calibrated.
+    """
+    calibration = calibrate(*columns)
+
+    def calibrated(raw: np.ndarray) -> np.ndarray:
+        return calibration["slope"] * raw + calibration["intercept"]
+
+    target, logit, child = columns
+    if not (chosen := choose(target, sigmoid(calibrated(logit)) >= threshold)):
+        return None
+    before, after = zip(*(deletions(films[i], logit_map, seed=i) for i in chosen), strict=True)
+    return faithfulness(before, after, calibrated, lambda raw: sigmoid(calibrated(raw)), np.asarray(child)[chosen])
+
+
 def experiment(
     name: str, seed: int, parts: dict[str, list[Example]], base: Path, runs: Path, out: Path, test: bool = False
 ) -> Path:
@@ -53,7 +76,7 @@ def experiment(
     Checkpoints lie in `runs`. With `test` the internal test is measured as well: for the recipe that was chosen.
     """
     from pneumo.objective import CalibratedLoss
-    from pneumo.training import logits, train
+    from pneumo.training import logit_map, logits, train
 
     started = time.monotonic()
     changes, of = find_idea(name).changes, sha256(base)
@@ -79,6 +102,9 @@ def experiment(
         chosen_on = chosen_on or (columns[0], logit[0], columns[2])
         result[part] = audited(*columns, logit[0], changed, chosen_on)
         result[part]["logit"] = logit[0].round(4).astype(float).tolist()
+        if part == "validation":
+            seen = logit_map(config, trained.weights)
+            result[part]["faithfulness"] = map_tested(seen, plain, chosen_on, result[part]["threshold"])
     shipped = read_card(roles=()).contents["files"]["base"]["sha256"]
     contents = {
         "idea": name,

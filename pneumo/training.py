@@ -31,6 +31,7 @@ from pneumo.batches import (
 )
 from pneumo.card import sha256
 from pneumo.dataset import Example, content_hashes, load
+from pneumo.images import to_input
 from pneumo.recipes import IMAGENET, TrainConfig
 
 VIEW_SEED = 10_000  # the views are the same whatever the run's seed: they are the dear part
@@ -205,6 +206,15 @@ def logits(config: TrainConfig, weights: Path, films: np.ndarray, folder: Path) 
     else:
         model, batches = _assemble(config, weights), Batches(films, _none(films), config.size, config.batch)
     return keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output).predict(batches, verbose=0)[:, 0]
+
+
+def logit_map(config: TrainConfig, weights: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The trained float32 VGG-16 as a function of one film: (size, size) uint8 -> (h, w) float32 logits."""
+    model = networks.build(config.network, config.size, **config.options)
+    _load_base(model, config)
+    networks.load_layers(model, weights)
+    mapped = networks.map_model(model)
+    return lambda film: mapped.predict_on_batch(to_input(film, config.size))[0, ..., 0]
 
 
 def _to_augment(train: list[Example], config: TrainConfig) -> np.ndarray:

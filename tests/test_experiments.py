@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pneumo import experiments_report, training
+from pneumo import experiments, experiments_report, faithfulness, training
 from pneumo.card import MODELS, read_card
 from pneumo.cli import main
 from pneumo.experiments import FILMS
@@ -53,6 +53,8 @@ def tried(tiny_chest_xray, tmp_path_factory):
         patch.setitem(IDEAS, "independent", Idea("at once", changes))
         # too few children for the trees: a score that says nothing of the label
         patch.setattr(training, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
+        patch.setattr(faithfulness, "FILMS", 1)
+        patch.setattr(faithfulness, "SHARES", (experiments_report.MAP_SHARE,))
         base = read_card(roles=("base",)).file("base")
         options = ["--data", tiny_chest_xray, "--base", base, "--runs", folder / "runs", "--out", folder]
         result = run(PLAIN, "matched + independent", *options, "--seed", 0, "--seed", 1, "--internal-test")
@@ -72,6 +74,8 @@ def test_a_run_keeps_its_figures_and_the_command_that_makes_it_again(tried):
         assert 0 <= kept[part]["auc"] <= 1
         assert set(kept[part]["interventions"]) >= {"corners and borders masked", "half the size"}
     assert kept[part]["threshold"] == kept["validation"]["threshold"]  # chosen there
+    assert kept["validation"]["faithfulness"]["films"] == 1
+    assert "faithfulness" not in kept["internal_test"]
 
 
 def test_seeds_share_the_features_of_the_frozen_blocks(tried):
@@ -88,6 +92,30 @@ def test_the_page_has_every_run_and_its_difference(tried):
     assert " ± " in page
     assert "## Internal test, of what was chosen" in page
     assert (tried / "experiments.png").stat().st_size > 5000
+
+
+def test_the_map_is_tested_on_the_pneumonias_called_so():
+    # 14 x 14 pixels, a position each; the map is how bright a pixel is, so it is true of itself
+    films = np.random.default_rng(0).integers(0, 60, (8, 14, 14), np.uint8)
+    target = np.array([0, 0, 1, 1] * 2)
+    films[target == 1, 3:6, 3:6] += 150
+    logit = films.mean(axis=(1, 2)) - 30
+    columns = target, logit + np.array([0, 4, -4, 0] * 2), np.arange(8)  # not told apart without error
+    tested = experiments.map_tested(lambda film: film.astype(float) - 30, films, columns, 0.5)
+    assert 0 < tested["films"] <= 4
+    point = next(point for point in tested["curve"] if point["share"] == experiments_report.MAP_SHARE)
+    assert point["more_than_random"]["intervals"]["logit"][0] > 0
+    assert experiments.map_tested(lambda film: film, films, columns, 1.1) is None
+
+
+def test_the_page_says_how_many_runs_tested_the_map():
+    def tested(more):
+        point = {"share": experiments_report.MAP_SHARE, "more_than_random": {"logit": more}}
+        return {"validation": {"faithfulness": {"curve": [{"share": 0.05}, point]}}}
+
+    assert experiments_report._map([tested(1.0), tested(-2.0)]) == "-0.50"
+    assert experiments_report._map([tested(1.0), {"validation": {}}]) == "+1.00 (1 of 2)"
+    assert experiments_report._map([{"validation": {"faithfulness": None}}]) == ""
 
 
 def test_differences_by_hand(tmp_path):
