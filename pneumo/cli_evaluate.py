@@ -12,8 +12,6 @@ from pneumo.cli_films import FILE, FOLDER, each, model_option, point_option, pro
 from pneumo.errors import UnreadableError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pneumo.dataset import Example
     from pneumo.predictor import Predictor
 
@@ -159,7 +157,6 @@ def _faithfulness(
 
     from pneumo.faithfulness import choose, deletions, faithfulness
     from pneumo.images import decode, squash
-    from pneumo.operating import sigmoid
 
     chosen = choose(target, np.asarray(probability) >= threshold)
     card = predictor.card
@@ -170,9 +167,6 @@ def _faithfulness(
         film = squash(decode(films[index].path.read_bytes(), card.size).pixels, card.size)
         return deletions(film, predictor.logit_map, seed=index)
 
-    def calibrated(logit: "np.ndarray") -> "np.ndarray":
-        return card.slope * logit + card.intercept
-
     before, after = zip(*progress(each(tested, chosen), "deleting regions", len(chosen)), strict=True)
     patients = [films[index].patient for index in chosen]
-    return faithfulness(before, after, calibrated, lambda logit: sigmoid(calibrated(logit)), patients)
+    return faithfulness(before, after, card.slope, card.intercept, patients)

@@ -56,16 +56,12 @@ def map_tested(
 
     `columns` are their target, logit and child, on which it is calibrated.
     """
-    calibration = calibrate(*columns)
-
-    def calibrated(raw: np.ndarray) -> np.ndarray:
-        return calibration["slope"] * raw + calibration["intercept"]
-
-    target, logit, child = columns
-    if not (chosen := choose(target, sigmoid(calibrated(logit)) >= threshold)):
+    (target, logit, child), calibration = columns, calibrate(*columns)
+    slope, intercept = calibration["slope"], calibration["intercept"]
+    if not (chosen := choose(target, sigmoid(slope * logit + intercept) >= threshold)):
         return None
     before, after = zip(*(deletions(films[i], logit_map, seed=i) for i in chosen), strict=True)
-    return faithfulness(before, after, calibrated, lambda raw: sigmoid(calibrated(raw)), np.asarray(child)[chosen])
+    return faithfulness(before, after, slope, intercept, np.asarray(child)[chosen])
 
 
 def experiment(

@@ -11,6 +11,7 @@ from pneumo.audit import contradicted, decisive, matched
 from pneumo.errors import RunError
 from pneumo.evaluation import bootstrap, measure, summary
 from pneumo.experiments import FILMS
+from pneumo.faithfulness import TOLD
 from pneumo.nuisance import EVERYDAY
 from pneumo.operating import sigmoid
 from pneumo.recipes import CHOSEN, IDEAS, PLAIN, find_idea
@@ -48,7 +49,7 @@ The figures are below; this is what they are read as here.
 - Films weighted and black over borders and corners, in the run of the base before, made more labels hold when borders
   are masked; on contradicted films that alone did not gain.
 - The heat map is the answer itself, and still need not mark what matters: every position of the last block sees most of
-  the film. Of the runs whose map was tested ("Map"), the shipped one reads best and has the worst map: its strongest
+  the film. Of the runs whose map was tested ("Map"), the shipped one reads best and its map tells least: its strongest
   positions lie in the middle of the chest whatever the film shows. That of averaged weights is truer by far, and reads
   a little worse. No figure of reading tells; the map has to be measured.
 - Brighter films changed their label in int8 and not in float: what they make was cut off. Calibration on brightened
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 MASKED = "corners and borders masked"
 COMPARED = {"auc": "AUC", "auc_contradicted": "AUC, contradicted", "auc_matched": "AUC, matched"}
 FIGURES = (*COMPARED, "explained_normal", "explained_pneumonia", "sensitivity", "specificity")
-MAP_SHARE = 0.2
 WANTED = {"auc": 0.995, "auc_contradicted": 0.992, "auc_matched": 0.99, "explained": 0.15, "same_label": 0.97}
 
 
@@ -212,7 +212,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
     lines += [
         "",
         "Masked are corners and borders of every film. The least same label is that of the everyday change that moves "
-        f"most labels. Map is by how much blurring the strongest {MAP_SHARE:.0%} of the heat map lowers the logit more "
+        f"most labels. Map is by how much blurring the strongest {TOLD:.0%} of the heat map lowers the logit more "
         "than blurring as many random positions (`pneumo/faithfulness.py`), of the runs in which it was measured: "
         "above 0, the map marks what matters to the network. Minutes are those of the epochs of the quickest seed on "
         "the machine it ran on, without the features of the frozen blocks.",
@@ -339,7 +339,7 @@ def _row(group: list[dict]) -> tuple[str, ...]:
 def _map(group: list[dict]) -> str:
     """The mean over the runs that have it, and how many those are if not all."""
     curves = [found["curve"] for run in group if (found := run["validation"].get("faithfulness"))]
-    more = [point["more_than_random"]["logit"] for curve in curves for point in curve if point["share"] == MAP_SHARE]
+    more = [point["more_than_random"]["logit"] for curve in curves for point in curve if point["share"] == TOLD]
     if not more:
         return ""
     return f"{np.mean(more):+.2f}" + (f" ({len(more)} of {len(group)})" if len(more) < len(group) else "")

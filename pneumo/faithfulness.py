@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from pneumo.evaluation import bootstrap, summary
+from pneumo.operating import sigmoid
 
 FILMS = 60  # at most
 SHARES = (0.05, 0.1, 0.2, 0.4)  # of the map's positions
+TOLD = 0.2  # the share that stands for the curve where there is room for one
 DRAWS = 4  # of each control, a film
 STRONGEST, RANDOM, MOVED = WAYS = ("strongest", "random", "moved")
 SEED = 0
@@ -64,19 +66,23 @@ def deletions(
 
 
 def faithfulness(
-    before: Sequence[float], after: Sequence[np.ndarray], calibrated: Callable, probability: Callable, groups: Sequence
+    before: Sequence[float], after: Sequence[np.ndarray], slope: float, intercept: float, groups: Sequence
 ) -> dict:
     """Mean drops of `deletions` of n films, ready for JSON; `groups` (n,) tells the patients.
 
     `curve` has an entry for each of SHARES: what each of WAYS takes off the logit (calibrated) and the probability,
     and `more_than_random` and `more_than_moved`, by how much more the strongest positions take; `intervals` are 95 %
-    bootstraps by patient. `calibrated` and `probability` turn an array of the network's logits into those.
+    bootstraps by patient. `slope` and `intercept` calibrate the network's logits.
     """
+
+    def calibrated(logit: np.ndarray) -> np.ndarray:
+        return slope * logit + intercept
+
     weights = bootstrap(groups)  # (1 + draws, n)
     start, rest = np.asarray(before), np.asarray(after)  # (n,), (n, SHARES, WAYS, DRAWS)
     drops = {
         name: (of(start)[:, None, None] - of(rest).mean(axis=3))  # (n, SHARES, WAYS)
-        for name, of in (("logit", calibrated), ("probability", probability))
+        for name, of in (("logit", calibrated), ("probability", lambda logit: sigmoid(calibrated(logit))))
     }
 
     def entry(values: dict[str, np.ndarray]) -> dict:
@@ -92,7 +98,7 @@ def faithfulness(
     return {"films": len(start), "draws": DRAWS, "replaced_by": REPLACED_BY, "curve": curve}
 
 
-def sentence(result: dict, share: float = 0.2) -> str:
+def sentence(result: dict, share: float = TOLD) -> str:
     """What the curve says at one share of the map, and whether the difference is more than chance."""
     point = next(point for point in result["curve"] if point["share"] == share)
     more = point["more_than_random"]

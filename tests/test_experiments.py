@@ -54,7 +54,7 @@ def tried(tiny_chest_xray, tmp_path_factory):
         # too few children for the trees: a score that says nothing of the label
         patch.setattr(training, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
         patch.setattr(faithfulness, "FILMS", 1)
-        patch.setattr(faithfulness, "SHARES", (experiments_report.MAP_SHARE,))
+        patch.setattr(faithfulness, "SHARES", (faithfulness.TOLD,))
         base = read_card(roles=("base",)).file("base")
         options = ["--data", tiny_chest_xray, "--base", base, "--runs", folder / "runs", "--out", folder]
         result = run(PLAIN, "matched + independent", *options, "--seed", 0, "--seed", 1, "--internal-test")
@@ -103,14 +103,14 @@ def test_the_map_is_tested_on_the_pneumonias_called_so():
     columns = target, logit + np.array([0, 4, -4, 0] * 2), np.arange(8)  # not told apart without error
     tested = experiments.map_tested(lambda film: film.astype(float) - 30, films, columns, 0.5)
     assert 0 < tested["films"] <= 4
-    point = next(point for point in tested["curve"] if point["share"] == experiments_report.MAP_SHARE)
+    point = next(point for point in tested["curve"] if point["share"] == faithfulness.TOLD)
     assert point["more_than_random"]["intervals"]["logit"][0] > 0
     assert experiments.map_tested(lambda film: film, films, columns, 1.1) is None
 
 
 def test_the_page_says_how_many_runs_tested_the_map():
     def tested(more):
-        point = {"share": experiments_report.MAP_SHARE, "more_than_random": {"logit": more}}
+        point = {"share": faithfulness.TOLD, "more_than_random": {"logit": more}}
         return {"validation": {"faithfulness": {"curve": [{"share": 0.05}, point]}}}
 
     assert experiments_report._map([tested(1.0), tested(-2.0)]) == "-0.50"

@@ -87,20 +87,22 @@ def curve(strongest):
     for film, before in enumerate((1.0, 3.0)):
         for way, taken in enumerate((strongest, 0.5, 0.25)):  # in the order of WAYS
             after[film, :, way] = before - taken
-    return faithfulness([1.0, 3.0], after, lambda x: 2 * x + 1, lambda x: x / 10, ["a", "b"])
+    return faithfulness([1.0, 3.0], after, 2, 1, ["a", "b"])
 
 
 def test_mean_drops_by_hand():
     result = curve(1.0)
     assert json.loads(json.dumps(result)) == result
     assert (result["films"], [point["share"] for point in result["curve"]]) == (2, list(SHARES))
+    before, *after = (1 / (1 + np.exp(-np.array(of))) for of in ([3, 7], [1, 5], [2, 6], [2.5, 6.5]))
+    drops = [(before - each).mean() for each in after]
     for point in result["curve"]:
         # calibrated logits are twice as far apart; all films alike, so that the interval is a point
         assert [point[way]["logit"] for way in WAYS] == pytest.approx([2.0, 1.0, 0.5])
-        assert [point[way]["probability"] for way in WAYS] == pytest.approx([0.1, 0.05, 0.025])
+        assert [point[way]["probability"] for way in WAYS] == pytest.approx(drops)
         assert point["more_than_random"]["logit"] == pytest.approx(1.0)
         assert point["more_than_random"]["intervals"]["logit"] == pytest.approx([1.0, 1.0])
-        assert point["more_than_moved"]["probability"] == pytest.approx(0.075)
+        assert point["more_than_moved"]["probability"] == pytest.approx(drops[0] - drops[2])
 
 
 def test_the_sentence_claims_no_more_than_the_interval():

@@ -81,7 +81,7 @@ def test_report_tells_what_is_left_open_and_every_operating_point(write):
 def test_report_tells_groups_and_what_deleting_regions_does(write):
     groups = subgroups(TARGET, np.array(GREYS) / 255, 0.5, range(6), [None] * 6, {"brightness": GREYS})
     after = np.broadcast_to(np.array([0.5, 0.9, 0.8])[:, None], (2, len(SHARES), len(WAYS), DRAWS))
-    tested = faithfulness([1, 1], after, np.asarray, np.asarray, ["a", "b"])
+    tested = faithfulness([1, 1], after, 1, 0, ["a", "b"])
     report, _, _ = write(TARGET, GREYS, subgroups=groups, faithfulness=tested)
     text = report.read_text()
     for row in subgroups_table(groups):
