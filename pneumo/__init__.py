@@ -1,12 +1,13 @@
 """pneumo reads a frontal chest X-ray of a child for pneumonia.
 
 `images` turns bytes into pixels (DICOM by `dicom`) and `predictor` pixels into an opinion, by the model of `card`;
-`heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training` and `export`
-make that model by an entry of `recipes`, `comparison` sets them side by side, and `preprocessing` is what some of them
-do to a film first. `evaluation` and `report` say how good a model is, `operating` chooses the thresholds that `card`,
-or a site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for where the
-model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of `admission`,
-`turns`, `access`, `body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports nothing heavy.
+`heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training`, `attribution`
+and `export` make that model by an entry of `recipes`, `comparison` sets them side by side, and `preprocessing` is what
+some of them do to a film first. `evaluation` and `report` say how good a model is, `operating` chooses the thresholds
+that `card`, or a site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for
+where the model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of
+`admission`, `turns`, `access`, `body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports
+nothing heavy.
 """
 
-__version__ = "1.8.0"
+__version__ = "1.9.0"

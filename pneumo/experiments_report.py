@@ -48,10 +48,14 @@ The figures are below; this is what they are read as here.
   augmentation`, mostly because of one child's.
 - Films weighted and black over borders and corners, in the run of the base before, made more labels hold when borders
   are masked; on contradicted films that alone did not gain.
-- The heat map is the answer itself, and still need not mark what matters: every position of the last block sees most of
-  the film. Of the runs whose map was tested ("Map"), the shipped one reads best and its map tells least: its strongest
-  positions lie in the middle of the chest whatever the film shows. That of averaged weights is truer by far, and reads
-  a little worse. No figure of reading tells; the map has to be measured.
+- The logits in which the head ends average to the answer, and still need not lie where what they speak of does: every
+  position of the last block sees most of the film. Of the runs whose map of them was tested ("Map"), the one that is
+  shipped reads best and its map tells least: its strongest positions lie in the middle of the chest whatever the film
+  shows. That of averaged weights is truer by far, and reads a little worse; films of training with positions blurred
+  made it truer still and cost more. No figure of reading tells; a map has to be measured.
+- It need not be bought with reading, though: what the network knows of a position is in its features. The heat map that
+  is served is a linear readout of them, fitted to what blurring takes off the logit (`pneumo/attribution.py`); its mean
+  is the answer, to which it changes nothing. How true it is: [MODEL_CARD.md](../MODEL_CARD.md).
 - Brighter films changed their label in int8 and not in float: what they make was cut off. Calibration on brightened
   films ended that, and no idea of training was needed.
 - What is wanted on matched films is not reached, and on contradicted ones on validation only. A few dozen films decide
@@ -212,9 +216,10 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
     lines += [
         "",
         "Masked are corners and borders of every film. The least same label is that of the everyday change that moves "
-        f"most labels. Map is by how much blurring the strongest {TOLD:.0%} of the heat map lowers the logit more "
-        "than blurring as many random positions (`pneumo/faithfulness.py`), of the runs in which it was measured: "
-        "above 0, the map marks what matters to the network. Minutes are those of the epochs of the quickest seed on "
+        f"most labels. Map is by how much blurring the strongest {TOLD:.0%} of the head's logits lowers the film's "
+        "more than blurring as many random positions (`pneumo/faithfulness.py`), of the runs in which it was measured: "
+        "above 0, they lie where what matters to the network does. The map that is served is fitted afterwards and not "
+        "tested here. Minutes are those of the epochs of the quickest seed on "
         "the machine it ran on, without the features of the frozen blocks.",
         "",
         "## What it changed",

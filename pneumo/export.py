@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from pneumo.images import to_input
-from pneumo.networks import GATE_LAYERS, served_model
+from pneumo.networks import GATE_LAYERS, HEAT_MAP, MAP_NAME, served_model
 
 
 def export(
@@ -25,8 +25,8 @@ def export(
 ) -> None:
     """Write `networks.served_model` in float32, or as full-integer int8, calibrated on `films` (n, H, W) uint8.
 
-    Of int8, the last 1×1 convolution stays in float32, so that the logits do not move in steps of 1/256 of their range,
-    and so do the averages that the gate looks at.
+    Of int8, what makes the map of the features stays in float32, so that the logits do not move in steps of 1/256 of
+    their range, and so do the averages that the gate looks at.
 
     Raises:
         ValueError: the converter put in an operation that plain LiteRT does not have.
@@ -51,8 +51,9 @@ def export(
         worker = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
         for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             worker.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
+        of_map = f".*({MAP_NAME}|{HEAT_MAP}|{re.escape(last)})"
         for where, operation in (
-            (re.escape(last), qtyping.TFLOperationName.CONV_2D),
+            *((of_map, getattr(qtyping.TFLOperationName, name)) for name in ("CONV_2D", "ADD", "SUB", "MEAN")),
             (".*", qtyping.TFLOperationName.AVERAGE_POOL_2D),
         ):
             worker.update_quantization_recipe(where, operation, algorithm_key="no_quantize")

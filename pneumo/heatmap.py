@@ -14,7 +14,7 @@ from PIL import Image
 
 LONGER_SIDE = 224  # pixels of the overlay; the map has far fewer positions, more would show nothing
 BLENDED_SIDE = 672  # pixels of film and overlay in one picture
-PERCENTILE = 95
+FLOOR, FULL = 99, 95  # percentiles of `span`
 _MAX_ALPHA = 190
 # Four anchors of matplotlib's perceptually uniform "inferno" (Smith and van der Walt), dark to bright.
 _ANCHORS = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
@@ -33,17 +33,17 @@ def span(maps: np.ndarray, target: np.ndarray) -> dict[str, float | str]:
     """Where the colours begin and end, for the card: `floor` and `scale` of `strength`, and the `rule` they follow.
 
     `maps` are (n, h, w) logits of validation's films, `target` (n,) is 1 for pneumonia. What is drawn exceeds what
-    normal films show: positions outside the chest say little in either class, so that their logits lie about 0, which
-    is above the film's threshold where a normal film's lungs speak strongly against pneumonia.
+    normal films show: where a normal film's lungs speak strongly against pneumonia, positions that say nothing lie
+    above the film's logit, and may lie above its threshold.
     """
     normal, ill = maps[target == 0], maps[target == 1]
-    floor = np.percentile(normal, PERCENTILE)
+    floor = np.percentile(normal, FLOOR)
     above = ill[ill > floor] - floor
     return {
         "floor": float(floor),
-        "scale": float(np.percentile(above, PERCENTILE)) if len(above) else 1.0,  # a model that tells nothing
-        "rule": f"floor: percentile {PERCENTILE} of the positions of validation's normals; "
-        f"scale: percentile {PERCENTILE} of how far positions of its pneumonias exceed that",
+        "scale": float(np.percentile(above, FULL)) if len(above) else 1.0,  # a model that tells nothing
+        "rule": f"floor: percentile {FLOOR} of the positions of validation's normals; "
+        f"scale: percentile {FULL} of how far positions of its pneumonias exceed that",
     }
 
 

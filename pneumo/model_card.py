@@ -70,8 +70,8 @@ def _about(card: Card) -> list[str]:
         f"<!-- `pneumo document` writes this file from {', '.join(SOURCES[name][0] for name in FROM)}. -->",
         "",
         "Reads a frontal chest film of a child for pneumonia. VGG-16 with a head that gives a logit for each position; "
-        f"their mean is the film's logit, so that the heat map is the answer itself. Input: {size} × {size} × "
-        f"{channels}, {contents['input']['resize']}. Served as int8 by LiteRT, "
+        "their mean is the film's logit, and so is that of the heat map, which the same pass gives. "
+        f"Input: {size} × {size} × {channels}, {contents['input']['resize']}. Served as int8 by LiteRT, "
         f"{contents['files']['served']['bytes'] / 1e6:.1f} MB, SHA-256 `{card.sha256}`. "
         "The figures are those of the shipped file.",
     ]
@@ -207,10 +207,18 @@ def _refused(card: Card, test: Measured) -> list[str]:
 
 
 def _heatmap(card: Card, test: Measured) -> list[str]:
-    tested = test["faithfulness"]
+    tested, fitted = test["faithfulness"], card.contents["heatmap"]["attribution"]
     ways = ("strongest", "random", "moved", "more_than_random")
     rows = [(f"{100 * point['share']:.0f} %", *(_drop(point[way]) for way in ways)) for point in tested["curve"]]
     return [
+        "The map was fitted to the question that is asked here: in each of "
+        f"{fitted['films']} films of the train part, {fitted['sets']} sets of positions were blurred, and a linear "
+        "function of what blocks 4 and 5 of the network make of a position was fitted to what that takes off the "
+        "logit. A position's logit is half that function, moved in each film so that its mean is the film's logit, and "
+        "half the film's. Of how sets of one size "
+        f"differ in a film it explains {100 * fitted['explained']:.0f} %, in films that were left out: what the "
+        "network sees is not the sum of what it sees at each position.",
+        "",
         f"{coverage(test['coloured'])} The colours begin and end at the same logits in every film: "
         f"{card.contents['heatmap']['rule']}.",
         "",

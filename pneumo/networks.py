@@ -18,7 +18,7 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convol
 RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.vgg16.preprocess_input` subtracts
 LAST_CONV = "block5_conv3"
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
-MAP_NAME, LOGIT_NAME = "logit_map", "logit"
+MAP_NAME, HEAT_MAP, LOGIT_NAME = "logit_map", "heat_map", "logit"
 TOP_NAMES = ("top_conv1", MAP_NAME)
 # What the gate looks at in each network: texture, parts, chest
 GATE_LAYERS = {
@@ -26,6 +26,7 @@ GATE_LAYERS = {
     "resnet50v2": ("conv2_block2_out", "conv3_block3_out", "conv4_block5_out"),
     "cnn": ("block2_pool", "block3_pool", "block4_pool"),
 }
+ATTRIBUTION_LAYERS = ("block4_pool", LAST_CONV)  # of VGG-16: as many positions as the map, and what each of them shows
 
 
 def vgg16(size: int | None) -> keras.Model:
@@ -131,8 +132,8 @@ def unfold(model: keras.Model, path: Path, films: np.ndarray) -> None:
 def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
     """Put the per-position head on `base`: -> probability of pneumonia (n, 1).
 
-    1×1 convolutions end in one logit a position, and the film's logit is their mean: that map *is* the class
-    activation map, `mean(map) == logit`, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
+    1×1 convolutions end in one logit a position, and the film's logit is their mean: that map is a class activation
+    map, `mean(map) == logit`, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
     """
     x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
     x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, h, w, units)
@@ -181,17 +182,40 @@ def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int
 
 def _end(inputs: keras.KerasTensor, x: keras.KerasTensor) -> keras.Model:
     """Features of positions (n, h, w, c) -> one logit each, their mean, the probability of pneumonia (n, 1)."""
-    logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)  # (n, h, w, 1)
+    return _answer(inputs, keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x))
+
+
+def _answer(inputs: keras.KerasTensor, logit_map: keras.KerasTensor) -> keras.Model:
+    """Logits of positions (n, h, w, 1) -> their mean, the probability of pneumonia (n, 1)."""
     logit = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)(logit_map)  # (n, 1)
     return keras.Model(
         inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
     )
 
 
-def build(name: str, size: int, **options: object) -> keras.Model:
+def kernel_names() -> list[str]:
+    """Of the layers that `with_attribution` adds, one for each of ATTRIBUTION_LAYERS."""
+    return [f"{HEAT_MAP}_{name}" for name in ATTRIBUTION_LAYERS]
+
+
+def with_attribution(model: keras.Model) -> keras.Model:
+    """The same logit of VGG-16 with another map: linear in the features of ATTRIBUTION_LAYERS, by drawn weights.
+
+    The map is what these say of each position, all moved by as much as makes its mean that of the map before.
+    """
+    layers = [keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=name) for name in kernel_names()]
+    seen = [model.get_layer(name).output for name in ATTRIBUTION_LAYERS]
+    said = keras.layers.Add(name=f"{HEAT_MAP}_said")([layer(x) for layer, x in zip(layers, seen, strict=True)])
+    apart = keras.layers.Subtract(name=f"{HEAT_MAP}_apart")([model.get_layer(MAP_NAME).output, said])
+    moved = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{HEAT_MAP}_moved")(apart)  # (n, 1, 1, 1)
+    return _answer(model.input, keras.layers.Add(name=HEAT_MAP)([said, moved]))
+
+
+def build(name: str, size: int, attribution: bool = False, **options: object) -> keras.Model:
     """The whole network of that name in GATE_LAYERS, with its head and drawn weights: film -> probability (n, 1)."""
     if name == "vgg16":
-        return add_head(vgg16(size), **options)
+        model = add_head(vgg16(size), **options)
+        return with_attribution(model) if attribution else model
     return {"resnet50v2": resnet50v2, "cnn": cnn}[name](size, **options)
 
 
@@ -205,12 +229,17 @@ def served_model(model: keras.Model, layers: Sequence[str] = GATE_LAYERS["vgg16"
     halves = [
         keras.layers.AveragePooling2D((x.shape[1] // 2, x.shape[2]), name=f"halves_{x.shape[3]}")(x) for x in seen
     ]
-    return keras.Model(model.input, [model.get_layer(MAP_NAME).output, *halves], name="pneumo_served")
+    return keras.Model(model.input, [_map(model), *halves], name="pneumo_served")
 
 
 def map_model(model: keras.Model) -> keras.Model:
     """The same network ending at its map of logits: film -> (n, h, w, 1)."""
-    return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
+    return keras.Model(model.input, _map(model), name="pneumo_map")
+
+
+def _map(model: keras.Model) -> keras.KerasTensor:
+    """What the film's logit is the mean of."""
+    return model.get_layer(LOGIT_NAME).input
 
 
 def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.ndarray]]:

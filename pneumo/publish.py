@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from pneumo import __version__, heatmap, networks
+from pneumo import __version__, attribution, heatmap, networks
 from pneumo.batches import Batches
 from pneumo.card import POINTS, Card, base_receipt, describe_file, read_card
 from pneumo.dataset import LABELS, SPLIT_SEED, Example, content_hashes, fingerprint, load
@@ -83,7 +83,6 @@ def publish(
         origin = base_receipt(config.base_weights)
         if config.base_weights.resolve() != files["base"].resolve():
             shutil.copyfile(config.base_weights, files["base"])
-    shutil.copyfile(trained.weights, files["top"])
     contents = {
         "name": path.stem,
         "version": __version__,
@@ -105,9 +104,18 @@ def publish(
         "heatmap": {"floor": 0.0, "scale": 1.0},
     }
     model = networks.build(config.network, config.size, **config.options)
-    for role in ("base", "top"):
-        if role in files:
-            networks.load_layers(model, files[role])
+    for weights in (*([files["base"]] if "base" in files else []), trained.weights):
+        networks.load_layers(model, weights)
+    order = np.random.default_rng(config.seed).permutation(len(parts["train"]))
+    if config.network == "vgg16":
+        some = load([parts["train"][i] for i in order[: attribution.FILMS]], config.size, config.steps)
+        kernels, contents["heatmap"]["attribution"] = attribution.fit(model, some, config.seed)
+        networks.save_layers(networks.take_layers(model, trained.layers) | kernels, files["top"], "float16")
+        contents["network"]["attribution"] = True
+        model = networks.with_attribution(model)
+        networks.load_layers(model, files["top"])
+    else:
+        shutil.copyfile(trained.weights, files["top"])
     contents["parameters"] = model.count_params()
     layers = networks.GATE_LAYERS[config.network]
     positions, *halves = ([1, *output.shape[1:]] for output in networks.served_model(model, layers).outputs)
@@ -116,11 +124,10 @@ def publish(
         "meaning": "logits of positions; their mean is the film's logit",
         "features": halves,
     }
-    some = np.random.default_rng(config.seed).permutation(len(parts["train"]))[:CALIBRATION_FILMS]
     # The quantizer's ranges are moving averages of what it sees: calibrated on films as they are, it cuts off what
     # brighter films make, and they change their label.
     brighter = EVERYDAY["brighter by a fifth"]
-    calibration = brighter(load([parts["train"][i] for i in some], config.size, config.steps))
+    calibration = brighter(load([parts["train"][i] for i in order[:CALIBRATION_FILMS]], config.size, config.steps))
     # Under another name: a run that is killed here must not leave a card that says the identity beside a real model.
     unfinished = path.with_suffix(".unfinished.json")
     for precision in PRECISIONS:
@@ -149,7 +156,7 @@ def publish(
     slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
     threshold = contents["operating_points"][DEFAULT]["threshold"]
     probability = {part: sigmoid(slope * logit[part] + intercept) for part in maps}
-    contents["heatmap"] = heatmap.span(maps["validation"], target["validation"])
+    contents["heatmap"] |= heatmap.span(maps["validation"], target["validation"])
     contents["metrics"] = {
         part: evaluate(
             target[part],
