@@ -104,7 +104,7 @@ def publish(
         "heatmap": {"floor": 0.0, "scale": 1.0},
     }
     model = networks.build(config.network, config.size, **config.options)
-    for weights in (*([files["base"]] if "base" in files else []), trained.weights):
+    for weights in filter(None, (files.get("base"), trained.weights)):
         networks.load_layers(model, weights)
     order = np.random.default_rng(config.seed).permutation(len(parts["train"]))
     if config.network == "vgg16":
