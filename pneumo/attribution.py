@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pneumo.faithfulness import REPLACED_BY, delete
@@ -52,7 +51,7 @@ def fit(model: keras.Model, films: np.ndarray, seed: int = 0) -> tuple[dict[str,
     taken, covered = np.split(np.concatenate(found), [1], axis=1)
     folds = list(GroupKFold(FOLDS).split(covered, groups=np.repeat(np.arange(len(films)), SETS)))
     scaler, ridge = StandardScaler(with_mean=False), RidgeCV(PRICES, fit_intercept=False, scoring="r2", cv=folds)
-    make_pipeline(scaler, ridge).fit(covered, taken[:, 0])
+    ridge.fit(scaler.fit_transform(covered), taken[:, 0])
     # a position's own logit is what the film's would be if all positions were like it
     kernel = OWN * h * w * ridge.coef_ / scaler.scale_
     ends = np.cumsum([layer.shape[-1] for layer in seen])[:-1]

@@ -214,9 +214,9 @@ def _heatmap(card: Card, test: Measured) -> list[str]:
         "The map was fitted to the question that is asked here: in each of "
         f"{fitted['films']} films of the train part, {fitted['sets']} sets of positions were blurred, and a linear "
         "function of what blocks 4 and 5 of the network make of a position was fitted to what that takes off the "
-        "logit. A position's logit is half that function, moved in each film so that its mean is the film's logit, and "
-        "half the film's. Of how sets of one size "
-        f"differ in a film it explains {100 * fitted['explained']:.0f} %, in films that were left out: what the "
+        "logit. A position's logit is that function, mixed with the film's logit and moved in each film so that the "
+        "mean of the map is the film's logit (`pneumo/attribution.py`). Of how sets of one size differ in a film it "
+        f"explains {100 * fitted['explained']:.0f} %, in films that were left out: what the "
         "network sees is not the sum of what it sees at each position.",
         "",
         f"{coverage(test['coloured'])} The colours begin and end at the same logits in every film: "
