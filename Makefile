@@ -21,8 +21,8 @@ run: .venv/.serve ## install what serving needs and serve the page (PORT=5000)
 
 setup: .venv/.all ## install everything: training, notebook, tests
 
-test: setup lint ## check the code and run all tests (ARGS= for pytest)
-	$(python) -m pytest $(ARGS)
+test: setup lint ## check the code and run all tests, two files at a time (ARGS= for pytest)
+	$(python) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.all ## check the code's style
 	$(python) -m ruff check .

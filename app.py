@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from pneumo.images import FORMATS, Film, decode
 from pneumo.metrics import Metrics
 from pneumo.predictor import Prediction, Predictor
 from pneumo.profile import of_site
+from pneumo.settings import numbers
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -58,21 +60,22 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     """Build the application; `config` overrides the environment, and PREDICTOR in it replaces the shipped model.
 
     Raises:
-        ModelError, SettingError: the model's files do not belong to its card, the site's profile not to the model, or
-            a setting means nothing; then nothing is served.
+        ModelError, OperatingPointError, SettingError: the model's files do not belong to its card, the site's profile
+            not to the model, or a setting means nothing; then nothing is served.
     """
     app = Flask(__name__)
     app.request_class = MemoryRequest
+    chosen = numbers()
     app.config.from_mapping(
-        MAX_CONTENT_LENGTH=int(os.environ.get("PNEUMO_MAX_MB", "32")) * 1024 * 1024,
+        MAX_CONTENT_LENGTH=chosen["PNEUMO_MAX_MB"] * 2**20,
         MAX_FORM_PARTS=64,
-        THREADS=int(os.environ.get("PNEUMO_THREADS", "2")),
+        THREADS=chosen["PNEUMO_THREADS"],
         SEND_FILE_MAX_AGE_DEFAULT=3600,
-        WAITING=admission.limit(),
-        UPLOAD_SECONDS=body.seconds(),
-        UPLOAD_RATE=body.rate(),
+        WAITING=chosen["PNEUMO_WAITING"],
+        UPLOAD_SECONDS=chosen["PNEUMO_UPLOAD_SECONDS"],
+        UPLOAD_RATE=chosen["PNEUMO_UPLOAD_RATE"],
         KEYS=os.environ.get("PNEUMO_KEYS"),
-        RATE=int(os.environ.get("PNEUMO_RATE") or "0"),
+        RATE=chosen["PNEUMO_RATE"],
         LOG=os.environ.get("PNEUMO_LOG"),
     )
     app.config.from_mapping(config or {})
@@ -218,15 +221,22 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     @app.errorhandler(413)
     def too_large(_: HTTPException) -> tuple[Response | str, int, dict[str, str]]:
-        limit = app.config["MAX_CONTENT_LENGTH"] // 2**20
-        return as_problem(problem(TooLargeError(f"Expected at most {limit} MB in one request, received more.")))
+        limit = app.config["MAX_CONTENT_LENGTH"]
+        if max(request.content_length or 0, g.body.received) >= limit:
+            most = f"{limit // 2**20} MB"
+        else:  # Werkzeug takes no more apart
+            most = f"{app.config['MAX_FORM_PARTS']} parts, and {app.config['MAX_FORM_MEMORY_SIZE'] // 1000} kB of text,"
+        return as_problem(problem(TooLargeError(f"Expected at most {most} in one request, received more.")))
 
     @app.errorhandler(HTTPException)
     def other(error: HTTPException) -> tuple[Response | str, int, dict[str, str]] | Response:
         if error.code is None or error.code < 400:
             return error.get_response()
         name = error.name.lower().replace(" ", "_")
-        return as_problem({"title": error.name, "status": error.code, "detail": error.description, "error": name})
+        body = {"title": error.name, "status": error.code, "detail": error.description, "error": name}
+        # which methods there are, for instance; not of which type the page would have been that it makes
+        headers = {name: value for name, value in error.get_headers() if not name.startswith("Content-T")}
+        return as_problem(body, headers)
 
     def render_page(
         results: list[dict] | None = None, problem: dict | None = None, operating_point: str | None = None
@@ -267,8 +277,10 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     def read_for_page(name: str, data: bytes, operating_point: str, force: bool) -> dict:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
-        result = {"name": name, "bytes": len(data), "read_at": datetime.now(UTC), "problem": None}
+        result = {"name": name, "bytes": len(data), "problem": None, "forced": force}
         with places.reading():
+            result |= {"read_at": datetime.now(UTC)}
+            started = time.perf_counter()
             try:
                 prediction = predictor.predict(data, operating_point, force)
             except PneumoError as error:
@@ -282,7 +294,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
                 "film": heatmap.data_uri(preview, "JPEG", quality=85),
                 "overlay": drawn(prediction),
                 "raised": bool(prediction.strengths.max() > 0),
-                "milliseconds": round((time.perf_counter() - g.started) * 1000),
+                "milliseconds": round((time.perf_counter() - started) * 1000),
             }
 
     return app
@@ -338,4 +350,7 @@ def outcome(count: int, problems: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    create_app().run(host="0.0.0.0", port=int(os.environ.get("PORT", "5000")))
+    try:
+        create_app().run(host="0.0.0.0", port=numbers()["PORT"])
+    except PneumoError as error:
+        sys.exit(str(error))

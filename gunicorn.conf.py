@@ -7,34 +7,23 @@ import re
 import shutil
 import sys
 import tempfile
-from pathlib import Path
 
 from pneumo import admission, logs
 from pneumo.access import read_keys
 from pneumo.card import read_card
-from pneumo.errors import ModelError, SettingError
+from pneumo.errors import PneumoError
+from pneumo.profile import of_site
+from pneumo.settings import numbers
 
-
-def cores() -> int:
-    """Return how many processors this process may use: its affinity, cut by the container's quota (cgroup v2)."""
-    if hasattr(os, "process_cpu_count"):  # Python 3.13
-        count = os.process_cpu_count() or 1
-    elif hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:  # macOS
-        count = os.cpu_count() or 1
-    limit = Path("/sys/fs/cgroup/cpu.max")  # "max 100000" or "150000 100000": microseconds in each period
-    quota, period = limit.read_text().split() if limit.is_file() else ("max", "1")
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-
-
-# Each worker has a model of its own, and each model this many threads; the app reads the same variable.
-model_threads = max(1, int(os.environ.setdefault("PNEUMO_THREADS", "2")))
+try:
+    chosen = numbers()
+except PneumoError as error:
+    sys.exit(str(error))
 
 wsgi_app = "app:create_app()"
-bind = f"0.0.0.0:{os.environ.get('PORT') or 5000}"
+bind = f"0.0.0.0:{chosen['PORT']}"
 # One a core: while a worker decodes a film, its model's threads are idle and the others' run (benchmarks/README.md).
-workers = int(os.environ.get("WEB_CONCURRENCY") or cores())
+workers = chosen["WEB_CONCURRENCY"]
 # Browsers connect directly, with no proxy in front: a sync worker would wait for the slowest of them, and gunicorn's
 # threaded one for heads that never end.
 worker_class = "pneumo.worker.Worker"
@@ -43,7 +32,7 @@ worker_connections = 512
 # As many threads as requests with films may be inside or on their way, and some that are always free to refuse the next
 # one and to answer health checks. Requests that no thread takes wait in gunicorn, where nothing bounds or counts them.
 # gunicorn starts a thread when none is free: most of these are there only while uploads are slow.
-threads = admission.limit() + admission.ARRIVING + 8
+threads = chosen["PNEUMO_WAITING"] + admission.ARRIVING + 8
 # A worker that is stuck as a whole is replaced; one slow request is not.
 timeout = 60
 graceful_timeout = 30
@@ -61,26 +50,35 @@ errorlog = "-"
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
 
 
-class NoAddress(logging.Filter):
-    """Takes the sender's address out of gunicorn's line about a malformed request."""
+class NoSender(logging.Filter):
+    """Leaves of gunicorn's line about a malformed request that there was one: it has the address and what was sent."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the message; every record is kept."""
-        record.msg = re.sub(r" from ip=\S*: ", ": ", str(record.msg))
+        record.msg = re.sub(r"^Invalid request from ip=.*", "Invalid request", str(record.msg), flags=re.DOTALL)
         return True
 
 
-def on_starting(server: object) -> None:
-    """Refuse to start, in one sentence, if the model's files are not those of its card or a setting means nothing.
+def check() -> logging.Formatter:
+    """Look at all that a worker reads when it starts: those that do not start would end the server.
 
-    Then make the folder in which the workers' metrics meet.
+    Returns what writes the log.
+
+    Raises:
+        PneumoError: the model's files are not those of its card, the site's profile is not the model's, or a setting
+            means nothing.
     """
-    server.log.error_log.addFilter(NoAddress())
+    of_site(read_card())
+    read_keys(os.environ.get("PNEUMO_KEYS"))
+    return logs.formatter(os.environ.get("PNEUMO_LOG"))
+
+
+def on_starting(server: object) -> None:
+    """Refuse to start, in one sentence, where no worker would; then make the folder in which their metrics meet."""
+    server.log.error_log.addFilter(NoSender())
     try:
-        read_card()
-        read_keys(os.environ.get("PNEUMO_KEYS"))
-        formatter = logs.formatter(os.environ.get("PNEUMO_LOG"))
-    except (ModelError, SettingError) as error:
+        formatter = check()
+    except PneumoError as error:
         server.log.error("%s", error)
         sys.exit(1)
     if isinstance(formatter, logs.JsonLines):
@@ -91,13 +89,13 @@ def on_starting(server: object) -> None:
 
 
 def when_ready(server: object) -> None:
-    """Have a reload (HUP) look at the model first: workers that do not start would end the server."""
+    """Have a reload (HUP) look first."""
     reload = server.reload
 
     def checked() -> None:
         try:
-            read_card()
-        except ModelError as error:
+            check()
+        except PneumoError as error:
             server.log.error("Not reloaded, the old model goes on: %s", error)
         else:
             reload()

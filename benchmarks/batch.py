@@ -22,8 +22,8 @@ from pathlib import Path
 from ai_edge_litert.interpreter import Interpreter
 
 from pneumo.card import read_card
-from pneumo.cli_films import cores
 from pneumo.images import decode, to_input
+from pneumo.settings import cores
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((ROOT / "static" / "samples").glob("*.jpeg"))

@@ -10,10 +10,8 @@ throughput.svg of both, `pneumo document` the README's section on speed.
 """
 
 import argparse
-import os
 import platform
 import re
-import runpy
 import statistics
 import time
 from collections.abc import Callable
@@ -37,6 +35,7 @@ from benchmarks.load import (
     put_under_load,
     steady,
 )
+from pneumo import settings
 from pneumo.card import Card, read_card
 
 CLIENTS = (1, 2, 4, 8, 16)
@@ -163,11 +162,8 @@ def processor() -> str:
 def measure(plan: Plan) -> dict:
     """Everything; the keys say what."""
     films = [path.read_bytes() for path in sorted((ROOT / "static" / "samples").glob("*.jpeg"))]
-    card, before = read_card(), dict(os.environ)
-    settings = runpy.run_path(str(ROOT / "gunicorn.conf.py"))  # it sets a variable on its way
-    os.environ.clear()
-    os.environ.update(before)
-    cores, workers, threads = settings["cores"](), settings["workers"], settings["model_threads"]
+    card, cores = read_card(), settings.cores()
+    workers, threads = (settings.NUMBERS[name][0] for name in ("WEB_CONCURRENCY", "PNEUMO_THREADS"))
     first = film_request(films[0])
     starts: dict[str, list[list[float]]] = {"pneumo": [], "naive": []}
     print("starts", flush=True)

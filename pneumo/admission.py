@@ -5,7 +5,6 @@ takes its place when its body is there: slow connections would hold all places w
 """
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +24,6 @@ WAITING = AT_ONCE * PATIENCE // SLOWEST
 # there soon: only so many slow connections at a time, for each worker, keep a body out.
 ARRIVING = 128
 LONGEST_RETRY = 30
-
-
-def limit() -> int:
-    """How many requests with films a worker holds, from PNEUMO_WAITING."""
-    return max(1, int(os.environ.get("PNEUMO_WAITING") or WAITING))
 
 
 class Admission:

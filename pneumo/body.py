@@ -4,7 +4,6 @@ Without it a body that is cut short is read as if it were whole, one that is mal
 that trickles in holds a thread for as long as it likes.
 """
 
-import os
 import socket
 import threading
 import time
@@ -20,16 +19,6 @@ TICK = 0.2  # seconds between two looks at the clock
 # pieces of 1 MB a film over 10 kB/s would seem to stand still; in these it costs as much processor time.
 PIECE = 16 * 1024
 GRACE = 5.0  # seconds before the rate is looked at: lines begin slowly and pause
-
-
-def seconds() -> float:
-    """How long a body may take, from PNEUMO_UPLOAD_SECONDS."""
-    return float(os.environ.get("PNEUMO_UPLOAD_SECONDS") or "60")
-
-
-def rate() -> float:
-    """How many bytes of a body have to come a second on average, from PNEUMO_UPLOAD_RATE; 0: any rate will do."""
-    return float(os.environ.get("PNEUMO_UPLOAD_RATE") or "4000")
 
 
 class Stream(Protocol):

@@ -94,6 +94,21 @@ class Card:
         """Path of the `served`, `gate`, `base` or `top` file."""
         return self.path.parent / self.contents["files"][role]["file"]
 
+    def read(self, role: str) -> bytes:
+        """What is in that file, which is the one that the card describes.
+
+        Raises:
+            ModelError: it has another hash, or cannot be read.
+        """
+        file, expected = self.file(role), self.contents["files"][role]["sha256"]
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ModelError(f"The {role} model {file} cannot be read: {error.strerror}.") from None
+        if (received := hashlib.sha256(data).hexdigest()) != expected:
+            raise _another(file, expected, received)
+        return data
+
 
 def card_path(name: str | None = None) -> Path:
     """Where the card of `name` lies; without a name PNEUMO_MODEL's, which may also be a path to a card."""
@@ -183,8 +198,12 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             again = f" `{contents['receipt']['command']}` makes it." if contents.get("recipe") else ""
             raise ModelError(f"Expected the {role} model at {file}, found no file.{again}")
         if (received := sha256(file)) != expected:
-            raise ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
+            raise _another(file, expected, received)
     return card
+
+
+def _another(file: Path, expected: str, received: str) -> ModelError:
+    return ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
 
 
 def base_receipt(weights: Path) -> dict:

@@ -50,9 +50,10 @@ def serve(port: int | None) -> None:
     """Serve the page and the JSON endpoint with gunicorn."""
     if not (ROOT / "gunicorn.conf.py").is_file():
         raise FileNotFoundError(f"Expected gunicorn.conf.py in {ROOT}, found none: serve from a checkout.")
-    os.chdir(ROOT)  # where gunicorn finds its configuration and the app
     os.environ |= {"PORT": str(port)} if port else {}
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])
+    # from where it was called: settings may be paths
+    where = ["--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)]
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
 
 
 for command in (predict, evaluate, audit, data, *COMMANDS):

@@ -1,6 +1,5 @@
 """What the commands that read many films share: options, the model, every core, progress, and the films that fail."""
 
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ import click
 
 from pneumo.card import POINTS
 from pneumo.errors import PneumoError
+from pneumo.settings import cores
 
 if TYPE_CHECKING:
     from pneumo.predictor import Prediction, Predictor
@@ -23,11 +23,6 @@ model_option = click.option("--model", metavar="NAME", help="Model of models/, o
 point_option = click.option(
     "--operating-point", type=click.Choice(POINTS), help="Whose threshold makes the label; else the model's default."
 )
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load(model: str | None) -> "Predictor":

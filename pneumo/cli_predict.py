@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage")
 HEATMAP_SUFFIX = ".heatmap.png"
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # as the page's own CSV has it: `cell` in static/page.js
 SAME = 1e-4  # another processor may round a probability by less than this; another model differs by more
 
 
@@ -197,4 +199,4 @@ def _free(stem: str, taken: set[str]) -> str:
 
 def _guarded(cell: object) -> object:
     """A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection)."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell

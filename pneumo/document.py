@@ -77,8 +77,9 @@ def results(card: Card, sizes: dict) -> str:
         "",
         f"{confusion['fn']} of {confusion['fn'] + confusion['tp']} pneumonias were missed, "
         f"{confusion['fp']} of {confusion['fp'] + confusion['tn']} normal films called pneumonia. "
-        f"The served int8 file against the float Keras model, on the same films: AUC {agreement['auc_served']:.4f} "
-        f"against {agreement['auc_float']:.4f}, the same label on {100 * agreement['same_label']:.1f} %. "
+        f"The served {card.contents['precision']} file against the float Keras model, on the same films: AUC "
+        f"{agreement['auc_served']:.4f} against {agreement['auc_float']:.4f}, the same label on "
+        f"{100 * agreement['same_label']:.1f} %. "
         f"{sizes['n']} films at their original size against their 224-pixel copies: the same label on "
         f"{100 * sizes['same_label']:.1f} %.",
     ]

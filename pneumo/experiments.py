@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.audit import NAMED, audit, score_films
-from pneumo.card import base_receipt, read_card, sha256
+from pneumo.card import base_receipt, sha256
 from pneumo.dataset import Example, children, content_hashes, load
 from pneumo.faithfulness import choose, deletions, faithfulness
 from pneumo.nuisance import SIZE, features, interventions, most_typical
@@ -101,12 +101,10 @@ def experiment(
         if part == "validation":
             seen = logit_map(config, trained.weights)
             result[part]["faithfulness"] = map_tested(seen, plain, chosen_on, result[part]["threshold"])
-    shipped = read_card(roles=()).contents["files"]["base"]["sha256"]
     contents = {
         "idea": name,
         "changes": changes,
         "seed": seed,
-        "command": f'pneumo experiment "{name}" --seed {seed}' + (f" --base {base.name}" if of != shipped else ""),
         "base": {"sha256": of, "receipt": base_receipt(base)},
         "config": {key: value for key, value in asdict(config).items() if key != "base_weights"},
         "kept": list(trained.layers),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumo.audit import contradicted, decisive, matched
+from pneumo.card import read_card
 from pneumo.errors import RunError
 from pneumo.evaluation import bootstrap, measure, summary
 from pneumo.experiments import FILMS
@@ -51,8 +52,8 @@ The figures are below; this is what they are read as here.
 - The logits in which the head ends average to the answer, and still need not lie where what they speak of does: every
   position of the last block sees most of the film. Of the runs whose map of them was tested ("Map"), the one that is
   shipped reads best and its map tells least: its strongest positions lie in the middle of the chest whatever the film
-  shows. That of averaged weights is truer by far, and reads a little worse; films of training with positions blurred
-  made it truer still and cost more. No figure of reading tells; a map has to be measured.
+  shows. That of averaged weights is truer by far, and reads a little worse. No figure of reading tells; a map has to be
+  measured.
 - It need not be bought with reading, though: what the network knows of a position is in its features. The heat map that
   is served is a linear readout of them, fitted to what blurring takes off the logit (`pneumo/attribution.py`); its mean
   is the answer, to which it changes nothing. How true it is: [MODEL_CARD.md](../MODEL_CARD.md).
@@ -104,6 +105,19 @@ def write_page(folder: Path, out: Path) -> Path:
     path = out / "experiments.md"
     path.write_text("\n".join(_page(groups, bases, against, draws, parts)) + "\n", encoding="utf-8")
     return path
+
+
+def command(run: dict) -> str:
+    """What makes a run again, on the base that is shipped unless it names another."""
+    base, shipped = run["base"]["sha256"], read_card(roles=()).contents["files"]["base"]["sha256"]
+    on = "" if base == shipped else f" --base {base[:8]}.npz"
+    return f'pneumo experiment "{run["idea"]}" --seed {run["seed"]}{on}'
+
+
+def _start(receipt: dict) -> str:
+    """Which base was gone on from, since a file's name does not tell."""
+    start = receipt["config"].get("start")
+    return f", from base `{start['sha256'][:8]}`" if start else ""
 
 
 def _draws(logits: list[list[float]], known: dict) -> dict[str, np.ndarray]:
@@ -202,7 +216,8 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
             "",
             f"## On base `{base}`",
             "",
-            f"`{receipt['command']}`; {_seconds(receipt) / 3600:.1f} h of training, with all that it goes on from.",
+            f"`{receipt['command']}`{_start(receipt)}; {_seconds(receipt) / 3600:.1f} h of training, with all that it "
+            "goes on from.",
             "",
             *markdown(
                 (
@@ -304,7 +319,9 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
         "## Every run",
         "",
         "Of each phase the epoch, and of both phases the better one, is chosen by the loss on validation: of the "
-        "logits as they are (`val_loss`), or once they are calibrated (`val_calibrated`), as now.",
+        "logits as they are (`val_loss`), or once they are calibrated (`val_calibrated`), as now. Where a command "
+        "names a base: of all bases only the shipped one is in the repository, and how the others were made stands "
+        "above.",
         "",
         *markdown(
             (
@@ -318,7 +335,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
             ),
             [
                 (
-                    f"`{run['command']}`",
+                    f"`{command(run)}`",
                     f"`{base}`",
                     str(run["seconds"]),
                     f"`{run.get('chosen_by', 'val_loss')}`",

@@ -32,7 +32,11 @@ class Metrics:
         self._films = Counter("pneumo_films", "Films read, by label", ["label"], **add)
         # livesum, livemax: a worker that has ended waits for nothing and serves no model
         inside = Gauge(
-            "pneumo_films_inside", "Films on their way, waiting or read", ["state"], multiprocess_mode="livesum", **add
+            "pneumo_requests_inside",
+            "Requests with films: on their way, waiting, or with a film being read",
+            ["state"],
+            multiprocess_mode="livesum",
+            **add,
         )
         self._inside = [inside.labels(state) for state in ("arriving", "waiting", "reading")]
         self._model = Gauge(
@@ -57,7 +61,7 @@ class Metrics:
         self._films.labels(label).inc()
 
     def inside(self, arriving: int, waiting: int, reading: int) -> None:
-        """Say how many films are on their way, wait and are read now."""
+        """Say how many requests with films are on their way, wait, and have a film read now."""
         for state, count in zip(self._inside, (arriving, waiting, reading), strict=True):
             state.set(count)
 

@@ -71,9 +71,9 @@ def _about(card: Card) -> list[str]:
         "",
         "Reads a frontal chest film of a child for pneumonia. VGG-16 with a head that gives a logit for each position; "
         "their mean is the film's logit, and so is that of the heat map, which the same pass gives. "
-        f"Input: {size} × {size} × {channels}, {contents['input']['resize']}. Served as int8 by LiteRT, "
-        f"{contents['files']['served']['bytes'] / 1e6:.1f} MB, SHA-256 `{card.sha256}`. "
-        "The figures are those of the shipped file.",
+        f"Input: {size} × {size} × {channels}, {contents['input']['resize']}. "
+        f"Served as {contents['precision']} by LiteRT, {contents['files']['served']['bytes'] / 1e6:.1f} MB, SHA-256 "
+        f"`{card.sha256}`. The figures are those of the shipped file.",
     ]
 
 

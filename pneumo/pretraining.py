@@ -6,7 +6,6 @@ and cosine, an exponential moving average of the weights, and every stage resume
 """
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from pneumo import networks, objective
 from pneumo.audit import score_films, weigh
-from pneumo.batches import XLA, Batches, claim, fit, quickest_precision, waiting_share
+from pneumo.batches import XLA, Batches, claim, fit, quickest_precision, read_columns, waiting_share
 from pneumo.card import base_receipt, sha256
 from pneumo.dataset import AETIOLOGIES, Example, load
 
@@ -126,7 +125,6 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             if done.exists():
                 model.load_weights(done)
                 continue
-            started = time.monotonic()
             seed = config.seed + 1000 * number
             batches = Batches(
                 films["train"],
@@ -144,7 +142,8 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             _settle_norms(model, batches)
             model.save_weights(done)
             measured = model.evaluate(watched, verbose=0, return_dict=True)
-            end = {"seconds": round(time.monotonic() - started), "waiting": waiting_share(folder, str(stage.size))}
+            seconds = read_columns(folder / f"history-{stage.size}.csv")["seconds"].sum()  # of killed runs, too
+            end = {"seconds": round(float(seconds)), "waiting": waiting_share(folder, str(stage.size))}
             end |= {"validation with averaged weights": measured}
             (folder / f"stage-{stage.size}.json").write_text(json.dumps(end))
             print(f"stage {stage.size} px: {end}", flush=True)

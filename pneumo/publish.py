@@ -6,6 +6,7 @@ looked at afterwards and changes nothing.
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,26 @@ def publish(
     Only VGG-16 has a base. Served is int8 where it agrees with float on validation, else float32. `others` is a folder
     of pictures of anything else and `elsewhere` one of frontal films of other hospitals, to teach the gate; without
     them it learns from what is made of films, and the card says so. `recipe` is its name in `recipes.RECIPES`.
+    Until all is done the files that were there stay as they are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+        _publish(trained, config, parts, Path(folder, path.name), base_name, others, elsewhere, recipe)
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):  # the card last
+            file.replace(path.parent / file.name)
+    return read_card(path)
+
+
+def _publish(
+    trained: Trained,
+    config: TrainConfig,
+    parts: dict[str, list[Example]],
+    path: Path,
+    base_name: str,
+    others: Path | None,
+    elsewhere: Path | None,
+    recipe: str | None,
+) -> None:
     files = {
         "served": path.with_suffix(".tflite"),
         "gate": path.with_suffix(".gate.npz"),
@@ -81,8 +100,7 @@ def publish(
         origin = {"command": "keras.applications.VGG16(weights='imagenet')"}
     else:
         origin = base_receipt(config.base_weights)
-        if config.base_weights.resolve() != files["base"].resolve():
-            shutil.copyfile(config.base_weights, files["base"])
+        shutil.copyfile(config.base_weights, files["base"])
     contents = {
         "name": path.stem,
         "version": __version__,
@@ -128,17 +146,14 @@ def publish(
     # brighter films make, and they change their label.
     brighter = EVERYDAY["brighter by a fifth"]
     calibration = brighter(load([parts["train"][i] for i in order[:CALIBRATION_FILMS]], config.size, config.steps))
-    # Under another name: a run that is killed here must not leave a card that says the identity beside a real model.
-    unfinished = path.with_suffix(".unfinished.json")
     for precision in PRECISIONS:
         export(model, calibration, files["served"], layers, precision)
         contents["precision"] = precision
         contents["files"] = {role: describe_file(file) for role, file in files.items() if role != "gate"}
-        served = Served(_write(contents, unfinished, ("served",)))
+        served = Served(_write(contents, path, ("served",)))
         maps = {"validation": _maps(served, parts["validation"], config)}
         if precision == PRECISIONS[-1] or _as_good(model, parts["validation"], config, maps["validation"]):
             break
-    unfinished.unlink()
     maps["internal_test"] = _maps(served, parts["internal_test"], config)
 
     contents["gate"] = teach(
@@ -175,7 +190,7 @@ def publish(
     contents["receipt"] = receipt(config, trained, base_name, recipe) | {"base": origin}
     contents["intended_use"] = INTENDED_USE
     contents["limits"] = LIMITS
-    return _write(contents, path, tuple(files))
+    _write(contents, path, tuple(files))
 
 
 def _write(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:

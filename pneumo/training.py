@@ -32,7 +32,7 @@ from pneumo.batches import (
 from pneumo.card import sha256
 from pneumo.dataset import Example, content_hashes, load
 from pneumo.images import to_input
-from pneumo.recipes import IMAGENET, TrainConfig
+from pneumo.recipes import IMAGENET, SHIPPED, TrainConfig
 
 VIEW_SEED = 10_000  # the views are the same whatever the run's seed: they are the dear part
 
@@ -288,9 +288,11 @@ def _load_base(model: keras.Model, config: TrainConfig) -> None:
 def receipt(config: TrainConfig, trained: Trained, base_name: str, recipe: str | None = None) -> dict:
     """What someone needs to train it again, and where it ran."""
     packages = ("keras", "tensorflow", "numpy", "imgaug", "pillow", "litert-quantizer")
-    command = "pneumo train" + (f" --recipe {recipe} --image-size {config.size}" if recipe else "")
+    command = "pneumo train" + (f" --recipe {recipe}" if recipe else "")
+    command += f" --image-size {config.size}" if recipe or config.size != SHIPPED.size else ""
     command += f" --base {base_name} --epochs {config.epochs}"
     command += f" --tune-epochs {config.tune_epochs}" if config.network == "vgg16" else ""
+    command += f" --seed {config.seed}" if config.seed != SHIPPED.seed else ""
     settings = {key: value for key, value in asdict(config).items() if key != "base_weights"}
     return {
         "command": command,

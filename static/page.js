@@ -76,7 +76,11 @@ function send(job) {
     find("progress", job.row).value = loaded / total;
     mark(job, "sending", `uploading ${Math.round((100 * loaded) / total)} %`);
   };
-  request.upload.onload = () => mark(job, "reading", "reading");
+  const began = Date.now();
+  request.upload.onload = () => {
+    request.timeout = Date.now() - began + PATIENCE * 1000; // counts from the beginning: the upload takes nothing away
+    mark(job, "reading", "reading");
+  };
   request.onload = () => settle(job, request);
   request.onerror = () => fail(job, "The server could not be reached, or the file is no longer there. " +
     "Check the network and the file, then press Retry.");

@@ -17,6 +17,16 @@ from pneumo.predictor import Predictor
 SAMPLES = sorted(Path(__file__).parent.parent.joinpath("static", "samples").glob("*.jpeg"))
 
 
+# Seconds of each are many; they come first, so that no process is left with one of them while the other has ended.
+LONGEST = ("test_recipes", "test_training", "test_dicom", "test_pretraining", "test_experiments")
+
+
+def pytest_collection_modifyitems(items):
+    """Whole files in the order of LONGEST, then the others as they are."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
+
 def open_gate():
     """A gate of one feature: how little the picture looks like a frontal film; from 0.5 on doubtful, from 1 refused."""
     weights, bias = np.array([[-0.5, 0, 0, 0, 0.5]], np.float32), np.array([0, -50, -50, -50, 0], np.float32)

@@ -53,12 +53,6 @@ def test_the_bound_lets_the_last_one_in_be_answered_in_time():
     assert admission.WAITING == 18  # 3 at a time, 20 s each, 120 s: six turns of three
 
 
-def test_the_setting_changes_the_bound(monkeypatch):
-    for value, expected in (("5", 5), ("0", 1), ("", 18)):
-        monkeypatch.setenv("PNEUMO_WAITING", value)
-        assert admission.limit() == expected
-
-
 def test_one_more_than_the_bound_is_refused_until_one_has_left():
     gate = Admission(limit=2, clock=Clock())
     first = gate.enter()

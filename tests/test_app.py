@@ -16,6 +16,7 @@ from PIL import Image
 from app import create_app
 from pneumo.images import MAX_PIXELS
 from tests.conftest import SAMPLES
+from tests.reliability.hostile import png_of
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
         assert sentence in page
         assert f'data-triage="{words[0]}"' in page
         assert '<option value="specific" selected>' in page
-        assert "predict?operating_point=specific</pre>" in page
+        assert 'predict?operating_point=specific"</pre>' in page
 
 
 def test_several_films_come_back_in_the_order_sent_and_a_bad_one_loses_nothing(client, predictor, film):
@@ -148,10 +149,25 @@ def test_bad_input_gets_a_problem(client, kwargs, status, error):
 def test_truncated_film_is_unreadable_and_too_many_pixels_are_told_from_the_header(client, film):
     answer = client.post("/predict", data=film[: len(film) // 2], content_type="image/jpeg")
     assert (answer.status_code, answer.json["error"]) == (422, "unreadable")
-    header = bytearray(png(64, 64))
-    header[16:24] = (MAX_PIXELS).to_bytes(4, "big") + (2).to_bytes(4, "big")  # IHDR width and height
-    answer = client.post("/predict", data=bytes(header), content_type="image/png")
-    assert (answer.status_code, answer.json["error"]) in {(413, "too_large"), (422, "unreadable")}
+    many = png_of(MAX_PIXELS // 2, 3, b"")  # not one pixel follows
+    answer = client.post("/predict", data=many, content_type="image/png")
+    assert (answer.status_code, answer.json["error"]) == (413, "too_large")
+    assert "at most 32 megapixels, received 16000000 × 3" in answer.json["detail"]
+
+
+def test_what_is_too_large_is_said_as_it_is(client):
+    parts = {"file": [part(png(8, 8), f"{number}.png") for number in range(65)]}
+    for sent, words in (
+        ({"data": parts}, "at most 64 parts, and 500 kB of text, in one request"),
+        (
+            {"data": {"operating_point": "x" * 600_000, "file": part(png(8, 8))}},
+            "at most 64 parts, and 500 kB of text, in one request",
+        ),
+        ({"data": bytes(33 * 2**20), "content_type": "image/jpeg"}, "at most 32 MB in one request"),
+    ):
+        answer = client.post("/predict", **sent)
+        assert (answer.status_code, answer.json["error"]) == (413, "too_large")
+        assert words in answer.json["detail"]
 
 
 def test_people_get_the_problem_as_a_page(client):
@@ -236,3 +252,5 @@ def test_unknown_query_and_method(client, film):
     assert "heatmap" not in client.post("/predict?heatmap=0", data=film, content_type="image/jpeg").json
     answer = client.get("/predict")
     assert (answer.status_code, answer.json["error"]) == (405, "method_not_allowed")
+    assert answer.content_type == "application/problem+json"
+    assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}

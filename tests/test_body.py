@@ -14,6 +14,7 @@ from app import create_app
 from pneumo import body as module
 from pneumo.body import GRACE, PIECE, TICK, Body
 from pneumo.errors import BusyError, IncompleteError, SlowError
+from pneumo.settings import NUMBERS
 from tests.conftest import SAMPLES
 from tests.reliability.server import Server
 from tests.test_admission import PATIENCE
@@ -81,11 +82,11 @@ def test_a_body_slower_than_the_rate_is_given_up_after_a_moment():
     assert "within 60 s" in body.late(began + 60.01), "the rate does not lengthen the time in all"
 
 
-def test_a_bad_line_passes_and_a_trickle_does_not(monkeypatch):
+def test_a_bad_line_passes_and_a_trickle_does_not():
     """A phone at 10 kB/s, that pauses for three seconds at first; one at a byte a second."""
-    monkeypatch.delenv("PNEUMO_UPLOAD_RATE", raising=False)
+    rate, _ = NUMBERS["PNEUMO_UPLOAD_RATE"]
     for speed, pause, passes in ((10_000, 3, True), (1, 0, False)):
-        body = Body(io.BytesIO(), 500_000, seconds=60, rate=module.rate())
+        body = Body(io.BytesIO(), 500_000, seconds=60, rate=rate)
         body._began = 0.0
         late = []
         for tenth in range(490):
@@ -107,12 +108,6 @@ def test_the_rate_wakes_up_who_waits_and_can_be_turned_off(monkeypatch):
             else:
                 threading.Timer(4 * TICK, theirs.sendall, [b"ninebytes"]).start()
                 assert body.read(9) == b"ninebytes"
-
-
-@pytest.mark.parametrize(("value", "expected"), [("", 4000), ("0", 0), ("250.5", 250.5)])
-def test_the_setting_changes_the_rate(monkeypatch, value, expected):
-    monkeypatch.setenv("PNEUMO_UPLOAD_RATE", value)
-    assert module.rate() == expected
 
 
 def test_what_has_come_is_held_until_the_end_or_refused():
@@ -252,11 +247,11 @@ def test_slow_uploads_take_no_place_and_are_given_up(port):
     heads = [HEAD + b"Content-Length: 4\r\n\r\nabc", FORM + b"Content-Length: 400\r\n\r\n--b\r\n", CHUNKED + b"4\r\n"]
     with ThreadPoolExecutor(30) as pool:
         slow = [pool.submit(send, port, heads[number % 3], hang_up=False) for number in range(30)]
-        until(lambda: re.search(r'pneumo_films_inside{state="arriving"} [1-9]\d', get(port, "/metrics")[1]))
+        until(lambda: re.search(r'pneumo_requests_inside{state="arriving"} [1-9]\d', get(port, "/metrics")[1]))
         assert get(port, "/predict", SAMPLES[0].read_bytes())[0] == 200
         assert get(port, "/health/ready")[0] == 200
         for one in slow:
             answer = one.result(PATIENCE)
             assert answer.startswith("HTTP/1.1 408 ")
             assert '"error":"too_slow"' in answer
-    assert 'pneumo_films_inside{state="arriving"} 0.0' in get(port, "/metrics")[1]
+    assert 'pneumo_requests_inside{state="arriving"} 0.0' in get(port, "/metrics")[1]

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pneumo import cli_films
+from pneumo import cli_films, cli_predict
 from pneumo.cli import main
 from pneumo.images import decode
 from pneumo.predictor import Predictor
@@ -180,3 +180,14 @@ def test_without_resume_the_file_is_written_anew(grey, tmp_path):
     assert run("predict", SAMPLES[0], "--csv", out).exit_code == 0
     assert out.read_text().count("\n") == 2
     assert run("predict", SAMPLES[0], "--resume").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [("=1+1.jpeg", True), (" =1.jpeg", True), ("@a", True), ("＝1", True), ("\tx", True), ("a=b", False)],
+)
+def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(name, runs):
+    assert cli_predict._guarded(name) == ("'" + name if runs else name)
+    script = Path(__file__).parent.parent.joinpath("static", "page.js").read_text(encoding="utf-8")
+    assert r"/^[\t\r\n]|^\s*[=+\-@＝＋－＠]/" in script, "the page guards the same"
+    assert cli_predict.FORMULA.pattern == r"[\t\r\n]|\s*[=+\-@＝＋－＠]"

@@ -62,11 +62,13 @@ def tried(tiny_chest_xray, tmp_path_factory):
     return folder
 
 
-def test_a_run_keeps_its_figures_and_the_command_that_makes_it_again(tried):
+def test_a_run_keeps_its_figures_and_what_makes_it_again(tried):
     (path,) = (tried / "experiments").glob("matched+independent-*-1.json")
     kept = json.loads(path.read_text())
     films = json.loads((tried / "experiments" / FILMS).read_text())
-    assert kept["command"] == 'pneumo experiment "matched + independent" --seed 1'
+    again = 'pneumo experiment "matched + independent" --seed 1'
+    assert experiments_report.command(kept) == again
+    assert experiments_report.command(kept | {"base": {"sha256": "0123456789ab"}}) == f"{again} --base 01234567.npz"
     assert kept["base"]["sha256"] == read_card(roles=("base",)).contents["files"]["base"]["sha256"]
     assert (kept["config"]["experts"], kept["config"]["seed"], kept["epochs"]) == (0.5, 1, {"top": 1, "tune": 1})
     for part in ("validation", "internal_test"):

@@ -97,7 +97,9 @@ def test_refusal_over_http_and_on_the_page():
     page = {"file": (io.BytesIO(film), "cat.png")}
     assert "have it read anyway" in client.post("/", data=page, headers={"Accept": "text/html"}).text
     page = {"file": (io.BytesIO(film), "cat.png"), "force": "1"}
-    assert "The answer means nothing" in client.post("/", data=page, headers={"Accept": "text/html"}).text
+    text = client.post("/", data=page, headers={"Accept": "text/html"}).text
+    assert "The answer means nothing" in text
+    assert '/predict?force=1"</pre>' in text, "the command that gives the same"
 
 
 def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, small_films):

@@ -66,9 +66,9 @@ def test_requests_films_and_refusals_are_counted(mean_grey):
         ("pneumo_refusals_total", "unknown_operating_point"): 1,
         ("pneumo_refusals_total", "not_found"): 1,
         ("pneumo_refusals_total", "method_not_allowed"): 1,
-        ("pneumo_films_inside", "arriving"): 0,
-        ("pneumo_films_inside", "waiting"): 0,
-        ("pneumo_films_inside", "reading"): 0,
+        ("pneumo_requests_inside", "arriving"): 0,
+        ("pneumo_requests_inside", "waiting"): 0,
+        ("pneumo_requests_inside", "reading"): 0,
         ("pneumo_model_info", "mean-grey", "1"): 1,
         ("pneumo_request_seconds_count", "predict"): 3,
     }
@@ -90,7 +90,7 @@ def test_times_fall_into_buckets_and_a_failure_is_no_refusal():
     assert counted["pneumo_request_seconds_sum", "predict"] == pytest.approx(30.26)
     outcomes = {outcome: counted["pneumo_requests_total", "predict", outcome] for outcome in ("failed", "refused")}
     assert outcomes == {"failed": 1, "refused": 2}
-    assert [counted["pneumo_films_inside", s] for s in ("arriving", "waiting", "reading")] == [2, 4, 3]
+    assert [counted["pneumo_requests_inside", s] for s in ("arriving", "waiting", "reading")] == [2, 4, 3]
 
 
 def free_port():
@@ -163,7 +163,7 @@ def test_workers_count_together_what_an_ended_one_counted_stays_and_memory_goes_
         until(lambda: len(folders(server)) == 2)
         now = counted()
         assert now["pneumo_requests_total", "live", "answered"] == 10
-        assert now["pneumo_films_inside", "waiting"] == 0
+        assert now["pneumo_requests_inside", "waiting"] == 0
         # many large pictures at a time leave nothing behind
         buffer = io.BytesIO()
         Image.new("RGBA", (2800, 2800), (90, 90, 90, 200)).save(buffer, "PNG", compress_level=1)

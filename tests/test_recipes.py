@@ -205,6 +205,8 @@ def test_loss_and_shortfall_by_hand():
     card = {
         "metrics": {"internal_test": metrics},
         "operating_points": {"screening": {"threshold": 0.1, "internal_test": {"n": 2}}},
+        "version": "1.2.3",
+        "files": {"served": {}},
         "receipt": {
             "config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4},
             "command": "c",

@@ -1,8 +1,10 @@
 """What `make reliability` does to a running server, a few times each, and that its report is what it measured."""
 
+import http.client
 import json
 import signal
 
+from tests.conftest import SAMPLES
 from tests.reliability import experiments, hostile, report
 from tests.reliability.server import ROOT, Server, until
 
@@ -11,6 +13,16 @@ REPORT = ROOT / "reports" / "reliability.json"
 
 def quiet(_: str) -> None:
     """Nobody is told of the progress."""
+
+
+def predicted(server, film):
+    """The probability that it answers, from a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    try:
+        connection.request("POST", "/predict", film, {"Content-Type": "image/jpeg"})
+        return json.loads(connection.getresponse().read())["probability"]
+    finally:
+        connection.close()
 
 
 def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails(tmp_path):
@@ -38,12 +50,13 @@ def test_a_reload_changes_the_model_and_no_request_fails(tmp_path):
 def test_a_reload_of_a_damaged_model_changes_nothing(tmp_path):
     card = experiments.copy_model(tmp_path)
     model = card.with_suffix(".tflite")
-    whole = model.read_bytes()
+    whole, film = model.read_bytes(), SAMPLES[0].read_bytes()
     with Server(tmp_path / "log", PNEUMO_MODEL=card) as server:
-        before = server.workers()
-        model.write_bytes(whole[:-1])
+        before, answer = server.workers(), predicted(server, film)
+        model.write_bytes(bytes(len(whole) // 2))  # over the file that is served, and shorter
         server.signal(signal.SIGHUP)
         until(lambda: "Not reloaded" in (tmp_path / "log").read_text(), "a line in the log")
+        assert predicted(server, film) == answer
         assert server.workers() == before
         model.write_bytes(whole)
         server.signal(signal.SIGHUP)

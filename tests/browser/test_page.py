@@ -88,7 +88,7 @@ def test_an_uploaded_film_gets_the_answer_of_predict(open_page, site):
     received = json.loads(answer.locator("pre").first.inner_text())
     assert received.pop("request_id")
     assert received == expected
-    expect(answer.locator("pre").nth(1)).to_have_text(f"curl -F file=@film.jpeg {site}/predict")
+    expect(answer.locator("pre").nth(1)).to_have_text(f'curl -F file=@film.jpeg "{site}/predict"')
     expect(page.locator("#status")).to_contain_text(f"{SAMPLES[0].name}: {expected['label']}")
     expect(page.locator(".row")).to_have_count(0)
     expect(page.locator("#many")).to_be_hidden()

@@ -56,15 +56,23 @@ def environment(**settings: object) -> dict[str, str]:
 class Server:
     """A gunicorn on a port of its own; `log` is the path of what it says, `command` what is put before its own.
 
-    `with Server(...) as server:` waits until it is ready, and ends it.
+    `arguments` are Python's, in `folder`. `with Server(...) as server:` waits until it is ready, and ends it.
     """
 
-    def __init__(self, log: Path, workers: int = 1, command: tuple[str, ...] = (), **settings: object) -> None:
+    def __init__(
+        self,
+        log: Path,
+        workers: int = 1,
+        command: tuple[str, ...] = (),
+        arguments: tuple[str, ...] = ("-m", "gunicorn"),
+        folder: Path = ROOT,
+        **settings: object,
+    ) -> None:
         self.port, self.log, self.count = free_port(), log, workers
         variables = environment(PORT=self.port, WEB_CONCURRENCY=workers, **settings)
         with log.open("w") as stream:
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-m", "gunicorn"], cwd=ROOT, env=variables, stdout=stream, stderr=stream
+                [*command, sys.executable, *arguments], cwd=folder, env=variables, stdout=stream, stderr=stream
             )
 
     def __enter__(self) -> "Server":
