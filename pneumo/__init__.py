@@ -6,8 +6,8 @@ and `export` make that model by an entry of `recipes`, `comparison` sets them si
 some of them do to a film first. `evaluation` and `report` say how good a model is, `operating` chooses the thresholds
 that `card`, or a site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for
 where the model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of
-`admission`, `turns`, `access`, `body`, `worker`, `metrics` and `logs` knows no Flask. Importing this package imports
-nothing heavy.
+`admission`, `turns`, `access`, `body`, `worker`, `metrics`, `logs` and `settings` knows no Flask. Importing this
+package imports nothing heavy.
 """
 
-__version__ = "1.9.0"
+__version__ = "1.10.0"

@@ -324,13 +324,14 @@ def test_evaluate_of_no_folder_of_one_class_and_of_nothing_readable_is_one_sente
     assert done.stderr.startswith("Error: Expected films in")
 
 
-def test_serve_hands_over_to_gunicorn_in_the_repository(monkeypatch, tmp_path):
+def test_serve_hands_over_to_gunicorn_where_it_is_called(monkeypatch, tmp_path):
     called = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PORT", "5000")
     monkeypatch.setattr("os.execv", lambda path, arguments: called.append((arguments[1:], Path.cwd())))
     assert run("serve", "--port", 8123).exit_code == 0
-    assert called == [(["-m", "gunicorn"], ROOT)]
+    there = ["--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)]
+    assert called == [(["-m", "gunicorn", *there], tmp_path)], "settings may be paths from here"
     assert cli.os.environ["PORT"] == "8123"
     assert run("serve", "--port", 0).exit_code == 2
     monkeypatch.setattr(cli, "ROOT", tmp_path)
