@@ -38,11 +38,11 @@ def test_figures_are_current():
 
 def test_measurements_are_of_the_shipped_model():
     card = read_card()
-    for name in ("serving", "sizes"):
+    for name in ("serving", "sizes", "batch"):
         measured = json.loads((document.ROOT / "benchmarks" / f"{name}.json").read_text())
         assert measured["model"] == {"name": card.name, "version": card.version}
-    for name in ("internal_test", "audit"):
-        measured = json.loads((document.ROOT / "reports" / name / "metrics.json").read_text())
+    for name in ("internal_test/metrics", "audit/metrics", "reliability"):
+        measured = json.loads((document.ROOT / "reports" / f"{name}.json").read_text())
         assert measured["model"]["sha256"] == card.sha256
 
 
