@@ -91,7 +91,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     for handler in (*log.handlers, default_handler):
         handler.setFormatter(logs.formatter(app.config["LOG"]))
     # The predictor has checked the hash and put one film through before it exists: an app is ready or is not at all.
-    predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card()), threads=app.config["THREADS"])
+    predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card(roles=())), app.config["THREADS"])
     app.jinja_env.globals["card"] = predictor.card
     metrics = Metrics(predictor.card.name, predictor.card.version)
     room = app.config["WAITING"] * app.config["MAX_CONTENT_LENGTH"]
@@ -233,10 +233,9 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         if error.code is None or error.code < 400:
             return error.get_response()
         name = error.name.lower().replace(" ", "_")
-        body = {"title": error.name, "status": error.code, "detail": error.description, "error": name}
-        # which methods there are, for instance; not of which type the page would have been that it makes
-        headers = {name: value for name, value in error.get_headers() if not name.startswith("Content-T")}
-        return as_problem(body, headers)
+        members = {"title": error.name, "status": error.code, "detail": error.description, "error": name}
+        # which methods there are, for instance; its type is that of the page which is not answered
+        return as_problem(members, {key: value for key, value in error.get_headers() if key != "Content-Type"})
 
     def render_page(
         results: list[dict] | None = None, problem: dict | None = None, operating_point: str | None = None
@@ -279,7 +278,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         """Everything the templates show of one file; a refused one carries its problem instead of an answer."""
         result = {"name": name, "bytes": len(data), "problem": None, "forced": force}
         with places.reading():
-            result |= {"read_at": datetime.now(UTC)}
+            result["read_at"] = datetime.now(UTC)
             started = time.perf_counter()
             try:
                 prediction = predictor.predict(data, operating_point, force)

@@ -98,15 +98,21 @@ class Card:
         """What is in that file, which is the one that the card describes.
 
         Raises:
-            ModelError: it has another hash, or cannot be read.
+            ModelError: it is missing, cannot be read or has another hash, or the card does not describe it.
         """
-        file, expected = self.file(role), self.contents["files"][role]["sha256"]
+        try:
+            file, expected = self.file(role), self.contents["files"][role]["sha256"]
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"The model card {self.path} lacks what the code reads: {error!r}.") from None
         try:
             data = file.read_bytes()
+        except FileNotFoundError:
+            again = f" `{self.contents['receipt']['command']}` makes it." if self.contents.get("recipe") else ""
+            raise ModelError(f"Expected the {role} model at {file}, found no file.{again}") from None
         except OSError as error:
             raise ModelError(f"The {role} model {file} cannot be read: {error.strerror}.") from None
         if (received := hashlib.sha256(data).hexdigest()) != expected:
-            raise _another(file, expected, received)
+            raise ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
         return data
 
 
@@ -184,7 +190,6 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             sha256=contents["files"]["served"]["sha256"],
             contents=contents,
         )
-        wanted = {role: (card.file(role), contents["files"][role]["sha256"]) for role in roles}
         labels = tuple(contents["labels"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The model card {path} lacks what the code reads: {error!r}.") from None
@@ -193,17 +198,9 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
     finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_floor, card.heatmap_scale)))
     if not (finite and card.slope > 0 and card.heatmap_scale > 0):
         raise ModelError(f"Expected finite numbers, slope and heatmap scale above 0, in {path}.")
-    for role, (file, expected) in wanted.items():
-        if not file.is_file():
-            again = f" `{contents['receipt']['command']}` makes it." if contents.get("recipe") else ""
-            raise ModelError(f"Expected the {role} model at {file}, found no file.{again}")
-        if (received := sha256(file)) != expected:
-            raise _another(file, expected, received)
+    for role in roles:
+        card.read(role)
     return card
-
-
-def _another(file: Path, expected: str, received: str) -> ModelError:
-    return ModelError(f"Expected {file} to have SHA-256 {expected}, received {received}: another model.")
 
 
 def base_receipt(weights: Path) -> dict:

@@ -35,7 +35,7 @@ def load(model: str | None) -> "Predictor":
     from pneumo.predictor import Predictor
     from pneumo.profile import of_site
 
-    return Predictor(of_site(read_card(card_path(model))), threads=1, at_once=cores())
+    return Predictor(of_site(read_card(card_path(model), roles=())), threads=1, at_once=cores())
 
 
 def read(

@@ -5,8 +5,8 @@ distance to the films that were learned from catches what no classifier was show
 energy or the probability of a one-logit model would carry nothing about this.
 """
 
+import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -84,19 +84,19 @@ def flatten(outputs: list[np.ndarray]) -> np.ndarray:
     return np.log1p(np.concatenate([output.ravel() for output in outputs]).clip(0)).astype(np.float32)
 
 
-def read_gate(path: Path, limits: dict) -> Gate:
-    """Read the parameters that `gate_training` wrote and join them with the card's limits.
+def read_gate(data: bytes, limits: dict) -> Gate:
+    """Read the parameters in the file that `gate_training` wrote and join them with the card's limits.
 
     Raises:
         ModelError: an array is missing or the arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name].astype(np.float32) for name in ARRAYS}
         gate = Gate(**arrays, **{name: float(limits[name]) for name in LIMITS})
     except (KeyError, OSError, TypeError, ValueError) as error:
-        raise ModelError(f"The gate {path} lacks what the code reads: {error!r}.") from None
+        raise ModelError(f"The gate lacks what the code reads: {error!r}.") from None
     d = len(gate.centre)
     if gate.weights.shape != (d, len(KINDS)) or gate.bias.shape != (len(KINDS),) or len(gate.whitening) != d:
-        raise ModelError(f"The arrays of the gate {path} do not fit together.")
+        raise ModelError("The arrays of the gate do not fit together.")
     return gate

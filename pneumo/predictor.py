@@ -56,12 +56,12 @@ class Predictor:
     """The served model of a card, checked and warmed up; several threads may call it, `at_once` in parallel.
 
     Raises:
-        ModelError: the file is not the card's, or its input or output is not what the card says.
+        ModelError: the files are not the card's, or their inputs or outputs are not what the card says.
     """
 
     def __init__(self, card: Card | Path | None = None, threads: int = 2, at_once: int = 1) -> None:
-        self.card = card if isinstance(card, Card) else read_card(card)
-        self.gate = read_gate(self.card.file("gate"), self.card.contents.get("gate", {}).get("limits", {}))
+        self.card = card if isinstance(card, Card) else read_card(card, roles=())
+        self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}).get("limits", {}))
         self._served = Served(self.card, threads, at_once)
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -243,6 +243,8 @@ def test_health_and_openapi(client, predictor):
     assert ready["model"]["version"] == predictor.card.version
     document = client.get("/openapi.json").json
     validate(document)
+    parts = document["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert parts["properties"]["file"]["maxItems"] == client.application.config["MAX_FORM_PARTS"]
     served = {rule.rule for rule in client.application.url_map.iter_rules()}
     assert set(document["paths"]) <= served
     assert json.dumps(document)

@@ -189,7 +189,7 @@ def test_teaching_tells_two_sorts_apart(tmp_path):
     films = {part: (film + rng.normal(0, 5, (n, 32, 32))).astype(np.uint8) for part, n in PARTS.items()}
     halves = lambda picture: np.array([h.mean() / 100 for h in np.array_split(picture, 2)], np.float32)  # noqa: E731
     said = gate_training.teach(halves, films, [], [], tmp_path / "gate.npz")
-    gate = read_gate(tmp_path / "gate.npz", said["limits"])
+    gate = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
     assert gate.judge(halves(film)).refused is False
     assert gate.judge(halves(film[::-1])).refused
     assert gate.judge(halves(np.full((9, 9), 250))).refused
@@ -205,12 +205,12 @@ def test_a_broken_gate_is_refused(tmp_path):
     card = read_card()
     limits = card.contents["gate"]["limits"]
     with pytest.raises(ModelError, match="lacks"):
-        read_gate(card.file("gate"), {})
+        read_gate(card.read("gate"), {})
     with np.load(card.file("gate")) as stored:
         arrays = dict(stored)
     np.savez(tmp_path / "gate.npz", **arrays | {"bias": arrays["bias"][:2]})
     with pytest.raises(ModelError, match="do not fit together"):
-        read_gate(tmp_path / "gate.npz", limits)
+        read_gate((tmp_path / "gate.npz").read_bytes(), limits)
     (tmp_path / "gate.npz").write_bytes(b"nothing")
     with pytest.raises(ModelError):
-        read_gate(tmp_path / "gate.npz", limits)
+        read_gate((tmp_path / "gate.npz").read_bytes(), limits)

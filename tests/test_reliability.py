@@ -1,6 +1,5 @@
 """What `make reliability` does to a running server, a few times each, and that its report is what it measured."""
 
-import http.client
 import json
 import signal
 
@@ -16,13 +15,8 @@ def quiet(_: str) -> None:
 
 
 def predicted(server, film):
-    """The probability that it answers, from a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    try:
-        connection.request("POST", "/predict", film, {"Content-Type": "image/jpeg"})
-        return json.loads(connection.getresponse().read())["probability"]
-    finally:
-        connection.close()
+    """The probability that it answers."""
+    return json.loads(server.post("/predict", "image/jpeg", film)[1])["probability"]
 
 
 def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails(tmp_path):

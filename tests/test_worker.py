@@ -129,7 +129,7 @@ def test_the_worker_with_fewer_requests_takes_the_next_connection(tmp_path):
     begun = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n\r\nx"
     apart = []
     with Server(tmp_path / "log", workers=2) as server:
-        for _ in range(8):
+        for _ in range(16):
             with ExitStack() as stack:
                 for number in range(2 * COUNTED):
                     stack.enter_context(connect(server.port)).sendall(begun)
@@ -139,4 +139,4 @@ def test_the_worker_with_fewer_requests_takes_the_next_connection(tmp_path):
                 assert sum(shares) == 2 * COUNTED
                 apart.append(max(shares) - min(shares))
             until(lambda: not any(map(server.connections, server.workers())), "none any more")
-    assert sum(apart) <= 8, apart  # left to chance, a round would end 3.1 apart on average
+    assert sum(apart) <= 28, apart  # left to chance, a round would end 3.1 apart on average, and all 50

@@ -118,14 +118,13 @@ class Server:
         finally:
             connection.close()
 
-    def post(self, path: str, content_type: str, body: bytes) -> int:
-        """Status of the answer to a post."""
+    def post(self, path: str, content_type: str, body: bytes) -> tuple[int, str]:
+        """Status and text of the answer to a post."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
         try:
             connection.request("POST", path, body, {"Content-Type": content_type})
             answer = connection.getresponse()
-            answer.read()
-            return answer.status
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
 
