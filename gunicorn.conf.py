@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -38,6 +39,8 @@ timeout = 60
 graceful_timeout = 30
 # Interpreters do not survive a fork: every worker loads its own (gunicorn issues 1891, 2369, 2478).
 preload_app = False
+# The kernel would send files without a limit in time; pieces of them are sent like any answer (pneumo/worker.py).
+sendfile = False
 # It would be a socket below $HOME, which the container's user does not have.
 control_socket_disable = True
 # The heartbeat file; on a disk it can block a worker, and a read-only container has no other place.
@@ -60,7 +63,7 @@ class NoSender(logging.Filter):
 
 
 def check() -> logging.Formatter:
-    """Look at all that a worker reads when it starts: those that do not start would end the server.
+    """Look at what is most often wrong of what a worker reads: a sentence says more than workers that do not start.
 
     Returns what writes the log.
 
@@ -89,14 +92,19 @@ def on_starting(server: object) -> None:
 
 
 def when_ready(server: object) -> None:
-    """Have a reload (HUP) look first."""
+    """Have a reload (HUP) look first: workers that do not start would end the server.
+
+    It makes the app as a worker does, in a process of its own, since interpreters do not survive a fork.
+    """
     reload = server.reload
 
     def checked() -> None:
-        try:
-            check()
-        except PneumoError as error:
-            server.log.error("Not reloaded, the old model goes on: %s", error)
+        environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+        trial = [sys.executable, "-c", "from app import create_app; create_app()"]
+        made = subprocess.run(trial, env=environment, capture_output=True, text=True, check=False)
+        if made.returncode:
+            *_, last = made.stderr.strip().splitlines() or ["no reason given"]
+            server.log.error("Not reloaded, the old model goes on: %s", re.sub(r"^pneumo\.errors\.\w+: ", "", last))
         else:
             reload()
 

@@ -10,4 +10,4 @@ where the model fails. `cli` is all of it on the command line. HTTP lives in `ap
 package imports nothing heavy.
 """
 
-__version__ = "1.10.0"
+__version__ = "1.11.0"

@@ -60,6 +60,7 @@ def fit(model: keras.Model, films: np.ndarray, seed: int = 0) -> tuple[dict[str,
         "films": len(films),
         "sets": SETS,
         "replaced_by": REPLACED_BY,
+        "own": OWN,
         "price": float(ridge.alpha_),
         "explained": float(ridge.best_score_),
     }

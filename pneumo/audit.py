@@ -12,8 +12,9 @@ import numpy as np
 
 from pneumo.dataset import LABELS, Example, children, content_hashes
 from pneumo.errors import PneumoError
-from pneumo.evaluation import bootstrap, measure, summary
+from pneumo.evaluation import bootstrap, measure, share_intervals, summary
 from pneumo.nuisance import FEATURES, GROUPS, features
+from pneumo.operating import sigmoid
 
 FOLDS = 5
 MIN_PATIENTS = 10  # of each label: two in every fold
@@ -100,7 +101,7 @@ def separation(target: np.ndarray, scores: Mapping[str, np.ndarray], patients: S
     weights = bootstrap(patients)
     found = {}
     for name, score in scores.items():
-        auc, interval = summary(measure(target, _sigmoid(score), 0.5, weights)[0]["auc"])
+        auc, interval = summary(measure(target, sigmoid(score), 0.5, weights)[0]["auc"])
         found[name] = {"auc": auc, "interval": interval}
     result = found["all"] | {"by_group": {name: found[name] for name in GROUPS}}
     return {"verdict": verdict(result)} | result
@@ -226,8 +227,9 @@ def audit(
     """What a model does where acquisition contradicts the label, ready for JSON: NAMED, their `intervals`, and detail.
 
     `score` is the nuisance score, `logit` and `probability` the model's, `changed` its probabilities of the same films
-    under each intervention. Intervals are 95 % percentile bootstraps by patient; the contradicted films stay the same
-    in every draw, the matching weights are made anew. What cannot be computed is None.
+    under each intervention. Intervals of sensitivity and specificity are `evaluation.wilson`'s, those under an
+    intervention and all others 95 % percentile bootstraps by patient; the contradicted films stay the same in every
+    draw, the matching weights are made anew. What cannot be computed is None.
     """
     target, score, logit, probability = map(np.asarray, (target, score, logit, probability))
     weights = bootstrap(patients)
@@ -241,6 +243,9 @@ def audit(
         of = target == number
         rows[f"explained_{label.lower()}"] = explained(logit[of], score[of], weights[:, of])
     figures = {name: summary(rows[name]) for name in NAMED}
+    for name, films in (("", np.ones(len(target), bool)), ("_contradicted", against)):
+        spans = share_intervals(target[films], probability[films], threshold, np.asarray(patients)[films])
+        figures |= {f"{key}{name}": (figures[f"{key}{name}"][0], spans[key]) for key in ("sensitivity", "specificity")}
     under = {}
     for name, other in changed.items():
         values, _ = measure(target, np.asarray(other), threshold, weights)
@@ -252,7 +257,7 @@ def audit(
 
     def alone(some: np.ndarray) -> float | None:
         """AUC of the nuisance score under these weights."""
-        return summary(measure(target, _sigmoid(score), 0.5, some)[0]["auc"])[0]
+        return summary(measure(target, sigmoid(score), 0.5, some)[0]["auc"])[0]
 
     effective = {label: _effective(balanced[0, target == number]) for number, label in enumerate(LABELS)}
     return {
@@ -283,7 +288,3 @@ def _share(holds: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _effective(weights: np.ndarray) -> float:
     """(Σ w)² / Σ w², 0 without weight (Kish 1965)."""
     return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0
-
-
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.asarray(logit, float)))

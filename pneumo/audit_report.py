@@ -11,7 +11,20 @@ import numpy as np
 from pneumo.audit import NAMED, contradicted
 from pneumo.dataset import LABELS
 from pneumo.nuisance import GROUPS
-from pneumo.report import ATTRIBUTION, BLUE, GREY, ON_A_SHEET, VERMILLION, blank, drawn, sheet, written
+from pneumo.report import (
+    ATTRIBUTION,
+    BLUE,
+    GREY,
+    ON_A_SHEET,
+    VERMILLION,
+    blank,
+    drawn,
+    markdown,
+    sheet,
+    span,
+    text,
+    written,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,21 +47,21 @@ def acquisition_table(result: dict) -> list[Row]:
     rows = [("all of it", found), *found["by_group"].items()]
     return [
         ("acquisition alone", "AUC", "95 % interval"),
-        *((n, _text(f["auc"]), _span(f["interval"])) for n, f in rows),
+        *((n, text(f["auc"]), span(f["interval"])) for n, f in rows),
     ]
 
 
 def model_table(result: dict) -> list[Row]:
     """Heads, then name, value and 95 % interval of every figure in `audit.NAMED`."""
     spans = result["intervals"]
-    rows = [(words, _text(result[name]), _span(spans[name])) for name, words in NAMED.items()]
+    rows = [(words, text(result[name]), span(spans[name])) for name, words in NAMED.items()]
     return [("model", "value", "95 % interval"), *rows]
 
 
 def interventions_table(result: dict) -> list[Row]:
     """Heads, then the operating figures under each intervention; change is that of the AUC."""
     rows = [
-        (name, *(_text(found[key], "+.4f" if key == "auc_change" else ".4f") for key in _CHANGES))
+        (name, *(text(found[key], "+.4f" if key == "auc_change" else ".4f") for key in _CHANGES))
         for name, found in result["interventions"].items()
     ]
     return [("intervention", *_CHANGES.values()), *rows]
@@ -60,8 +73,8 @@ def notes(result: dict) -> list[str]:
     both = [f"{films[label]} {label}" for label in LABELS], [f"{effective[label]:.0f} {label}" for label in LABELS]
     return [
         f"Contradicted: the {100 * films['share']:.0f} % of each class that acquisition would sooner call the other: "
-        f"{' and '.join(both[0])}; acquisition alone has AUC {_text(films['nuisance_auc'])} there.",
-        f"Matched: weighted so that acquisition alone says nothing (AUC {_text(result['matched']['nuisance_auc'])}), "
+        f"{' and '.join(both[0])}; acquisition alone has AUC {text(films['nuisance_auc'])} there.",
+        f"Matched: weighted so that acquisition alone says nothing (AUC {text(result['matched']['nuisance_auc'])}), "
         f"worth {' and '.join(both[1])} films.",
         *deciding(result),
         "Logit explained: share of the variance of the model's logit within a class that a straight line in the "
@@ -72,7 +85,7 @@ def notes(result: dict) -> list[str]:
 def deciding(result: dict) -> list[str]:
     """A sentence for each figure that the absence of one patient changes: by how much the one does who decides most."""
     return [
-        f"{NAMED[name]}: {_text(one['without'])} instead of {_text(result[name])} without the patient who decides most "
+        f"{NAMED[name]}: {text(one['without'])} instead of {text(result[name])} without the patient who decides most "
         f"({', '.join(one['files'])})."
         for name, one in result["decisive"].items()
         if one
@@ -118,7 +131,7 @@ def write_audit(
     lines += [f"{result['n']} films of {result['patients']} patients, threshold {result['threshold']:.4f}."]
     lines += ["", f"Model {model['name']} {model['version']}, SHA-256 `{model['sha256']}`."]
     for rows in (acquisition_table(result), model_table(result), interventions_table(result)):
-        lines += ["", *_markdown(rows)]
+        lines += ["", *markdown(rows[0], rows[1:])]
     lines += [line for note in notes(result) for line in ("", note)]
     if result["unreadable"]:
         lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
@@ -149,16 +162,3 @@ def scatter(target: np.ndarray, score: np.ndarray, logit: np.ndarray, threshold:
     axes.autoscale()
     axes.legend(fontsize=7)
     return figure
-
-
-def _markdown(rows: Sequence[Row]) -> list[str]:
-    head, *others = (f"| {' | '.join(row)} |" for row in rows)
-    return [head, "|" + "---|" * len(rows[0]), *others]
-
-
-def _text(value: float | None, form: str = ".4f") -> str:
-    return "undefined" if value is None else f"{value:{form}}"
-
-
-def _span(interval: list[float] | None) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""

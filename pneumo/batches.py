@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,8 @@ import numpy as np
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from pneumo.augment import augment
+from pneumo.card import base_receipt, sha256
+from pneumo.dataset import Example, content_hashes, fingerprint
 from pneumo.errors import RunError
 from pneumo.images import squash
 
@@ -198,17 +201,29 @@ class _Waiting(keras.callbacks.Callback):
             logs["waiting"] = (self.feed.waited - self.before) / seconds
 
 
-def claim(folder: Path, config: object) -> None:
+def claim(folder: Path, config: object, weights: Path | str | None, examples: Sequence[Example]) -> None:
     """Make `folder` the home of one run, or go on with the one that lives there.
 
+    A run is of one recipe, of the `weights` it begins with, a file of which the content counts, and of the films in
+    `examples`.
+
     Raises:
-        RunError: another recipe was trained there; its checkpoints would be taken for this one's.
+        RunError: another run lives there; its checkpoints would be taken for this one's. Or nobody knows how `weights`
+            were made, so that no card could tell.
     """
+    if isinstance(weights, Path):
+        base_receipt(weights)
+        weights = sha256(weights)
+    settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    run = {"config": settings, "weights": weights, "films": fingerprint(content_hashes(examples))}
     folder.mkdir(parents=True, exist_ok=True)
-    home, recipe = folder / "config.json", json.dumps(asdict(config), indent=2, default=str)
-    if home.exists() and home.read_text() != recipe:
-        raise RunError(f"{folder} holds a run of another recipe: name another folder with --run, or delete this one.")
-    home.write_text(recipe)
+    home, text = folder / "config.json", json.dumps(run, indent=2)
+    if home.exists() and home.read_text() != text:
+        raise RunError(
+            f"{folder} holds a run of another recipe, of other weights to begin with, or of other films: name another "
+            "folder with --run, or delete this one."
+        )
+    home.write_text(text)
 
 
 def fit(
@@ -227,12 +242,12 @@ def fit(
     The history has a column `seconds`, of each epoch's training, and on batches `waiting`, the share of them that it
     waited for a batch. The model must be fresh: a resumed fit leaves its epoch behind in it. With `best` it ends with
     the weights of the epoch whose logs have the lowest value of that name. `watchers` are further callbacks, and may
-    add to the logs. TensorBoard's logs lie in `tensorboard-NAME`.
+    add to the logs. TensorBoard's logs lie in `tensorboard-NAME`. `finished` has to follow once its outcome is kept.
     """
     history = folder / f"history-{name}.csv"
     done = read_columns(history) if history.exists() else {}
     callbacks = [
-        keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True),
+        keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True, delete_checkpoint=False),
         *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
         # behind the backup, before whatever measures or keeps the averaged weights
         *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if best and model.optimizer.use_ema else []),
@@ -262,6 +277,11 @@ def fit(
     model.fit(*arguments, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)
     if best:
         model.load_weights(folder / f"best-{name}.weights.h5")
+
+
+def finished(folder: Path, name: str) -> None:
+    """Delete what a `fit` of that name would go on from, had it been killed."""
+    shutil.rmtree(folder / f"backup-{name}", ignore_errors=True)
 
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:

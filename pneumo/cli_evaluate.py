@@ -101,6 +101,7 @@ def evaluate(
         if not all(labels.values()):
             raise UnreadableError(f"Expected films of both labels to suggest operating points from, read {labels}.")
         result["suggested"] = operating.suggest(target, probability, patients)
+        result["doubts"] = operating.doubts(target, patients)
     click.echo(f"{len(films)} films of {len(set(patients))} patients, threshold {threshold:.4f} ({operating_point})")
     for name, value, span in table(result):
         click.echo(f"{name:<17} {value:>9}  {span}")
@@ -117,13 +118,16 @@ def evaluate(
             click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")
             for name, *cells in points_table(result[points]):
                 click.echo(f"{name:<15} " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
+    if external:
+        click.echo(result["doubts"])
     click.echo(f"\n{'group':<48} {'films':>5}  {'sensitivity':<26} specificity")
     for name, n, *cells in subgroups_table(result["subgroups"]):
         click.echo(f"{name:<48} {n:>5}  " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
     if report and (tested := _faithfulness(predictor, films, target, probability, threshold)):
         result["faithfulness"] = tested
     if profile:
-        write_profile(profile, card, result["suggested"], {"n": len(films), **labels, "patients": len(set(patients))})
+        count = {"n": len(films), **labels, "patients": len(set(patients))}
+        write_profile(profile, card, result["suggested"], count, result["doubts"])
         click.echo(f"profile: {profile}; PNEUMO_PROFILE={profile} makes server and commands use it")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import click
 
 from pneumo.card import DEFAULT_MODEL, MODELS, RECIPE_CARDS
 
+POSITION = 16  # pixels of the film a side of each position of VGG-16's map
 FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 data_option = click.option(
     "--data",
@@ -165,8 +166,15 @@ def train(
     )
     if config.network != "vgg16" and config.base_weights not in (IMAGENET, None):
         raise click.BadParameter(f"expected imagenet or none for {name}, received {base!r}.", param_hint="--base")
+    if config.network == "cnn" and config.base_weights:
+        raise click.BadParameter(f"expected none for {name}, received {base!r}.", param_hint="--base")
     if config.network == "vgg16" and config.base_weights is None:
         raise click.BadParameter("VGG-16 needs a base: its layers stay as they are.", param_hint="--base")
+    if config.network == "vgg16" and config.size % POSITION:
+        raise click.BadParameter(
+            f"expected a multiple of {POSITION}, the side of a position, received {config.size}.",
+            param_hint="--image-size",
+        )
     run = run or Path("runs") / (name or "train")
     card = card or (RECIPE_CARDS / f"{name}.json" if name else MODELS / f"{DEFAULT_MODEL}.json")
 

@@ -42,6 +42,7 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
         probability.append(predictor.predict(data, force=True).probability)
         milliseconds.append(1000 * (time.perf_counter() - started))
     contents = {
+        "served": card.sha256,
         "histories": trained.histories,
         "seconds": trained.seconds,
         "milliseconds": statistics.median(milliseconds[:TIMED]),
@@ -85,13 +86,16 @@ def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path
     `films` is Kaggle's train folder: from its internal test come the pictures of what preprocessing makes of films.
 
     Raises:
-        RunError: there is no card with a record.
+        RunError: there is no card with a record, or one with that of another model.
     """
     cards = {name: folder / f"{name}.json" for name in RECIPES}
     runs = {}
     for name, path in cards.items():
         if (kept := path.with_suffix(RECORD)).is_file():
-            runs[name] = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
+            card, run = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
+            if run["served"] != card["files"]["served"]["sha256"]:
+                raise RunError(f"{kept} is not of the model in {path}: run `pneumo train --recipe {name}`.")
+            runs[name] = card, run
     if not runs:
         raise RunError(f"Expected cards with a record in {folder}, found none: run `pneumo train --recipe NAME` first.")
     rows = {name: row(RECIPES[name], card, run) for name, (card, run) in runs.items()}

@@ -81,12 +81,13 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
     n = next(iter(rows.values()))["internal_test"]["n"]
 
     lines = [
-        "# Published approaches, trained on the same films",
+        "# Approaches of student projects, trained on the same films",
         "",
         "Written by `pneumo compare`. All were trained on the train part of the split by patient, their thresholds and "
         f"calibration chosen on validation by the same rules, and measured on the internal test of {n} films with the "
-        "model that is served. Intervals are 95 %, by patient. The figures that the authors report are of other films, "
-        "often those that stopped their training, and cannot be compared with these.",
+        "model that is served. Intervals are 95 %, by patient. The approaches are known from descriptions, without "
+        "names or addresses of who made them. The figures that they report are of other films, often those that "
+        "stopped their training, and cannot be compared with these.",
         "",
         "## On the internal test, at the shipped threshold",
         "",

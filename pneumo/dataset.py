@@ -1,7 +1,7 @@
 """A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays and batches.
 
 Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj);
-names it does not know are each their own patient. Knows nothing of networks.
+of other names each is its own patient, unless films lie in a folder for each. Knows nothing of networks.
 """
 
 import hashlib
@@ -79,16 +79,20 @@ def is_picture(path: Path) -> bool:
 def scan(folder: Path) -> list[Example]:
     """List the films of `folder/{NORMAL,PNEUMONIA}`, sorted by path.
 
+    Those in a folder within these are of one patient, who is called as the folder is.
+
     Raises:
         FileNotFoundError: one of the two folders is missing or holds no picture.
     """
     examples = []
     for label in LABELS:
-        paths = sorted(filter(is_picture, (folder / label).glob("*"))) if (folder / label).is_dir() else []
+        paths = sorted(filter(is_picture, (folder / label).rglob("*"))) if (folder / label).is_dir() else []
         if not paths:
             raise FileNotFoundError(f"Expected films in {folder / label}, found none.")
         for path in paths:
             patient, aetiology = patient_key(path.name)
+            if path.parent != folder / label:
+                patient = path.relative_to(folder / label).parts[0]
             examples.append(Example(path, label, aetiology, patient))
     return examples
 

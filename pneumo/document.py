@@ -14,6 +14,7 @@ from pneumo.audit_report import deciding
 from pneumo.card import MODELS, Card, read_card
 from pneumo.errors import RunError
 from pneumo.images import decode
+from pneumo.report import markdown
 
 ROOT = MODELS.parent
 SAMPLE = "static/samples/person1084_bacteria_3024.jpeg"
@@ -27,6 +28,10 @@ SOURCES = {  # what is measured, where it is kept, and the command that measures
         "reports/audit/metrics.json",
         "pneumo audit data/chest_xray/train --part validation --report reports/audit",
     ),
+    "audit_test": (
+        "reports/audit_internal_test/metrics.json",
+        "pneumo audit data/chest_xray/train --part internal_test --report reports/audit_internal_test",
+    ),
     "serving": ("benchmarks/serving.json", "make benchmark"),
     "sizes": ("benchmarks/sizes.json", "python benchmarks/sizes.py ORIGINALS COPIES"),
     "comparison": ("reports/comparison.json", "pneumo compare"),
@@ -39,19 +44,23 @@ SOURCES = {  # what is measured, where it is kept, and the command that measures
 _GATED = {
     "validation": ("films of validation", "nothing; they set the limits"),
     "internal_test": ("films of the internal test", "nothing"),
-    "frontal films elsewhere": ("frontal films of other hospitals", "{} others"),
-    "other pictures": ("pictures of anything else", "{} others"),
+    "frontal films elsewhere": (
+        "frontal films of adults elsewhere",
+        "all; measured by gates taught without them",
+    ),
+    "other pictures": ("photographs", "all; measured by gates taught without them"),
     "drawn pictures": ("one grey, noise, gradients, text", "others, drawn alike"),
     "upside_down": ("internal test, upside down", "{} films of train"),
     "sideways": ("internal test, on its side", "{} films of train"),
     "negative": ("internal test, negative", "{} films of train"),
 }
+RARER = (0.3, 0.1, 0.05)  # shares of films with pneumonia
 _ROWS = {
     "auc": "AUC",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "accuracy": "Accuracy",
-    "precision": "Precision",
+    "precision": "Precision (positive predictive value)",
     "f1": "F1",
     "brier": "Brier score",
     "ece": "ECE",
@@ -67,12 +76,9 @@ def results(card: Card, sizes: dict) -> str:
         f"Model {card.name} {card.version}; internal test: {test['n']} films of {part['patients']} children "
         f"({part['NORMAL']} NORMAL, {part['PNEUMONIA']} PNEUMONIA), threshold {card.threshold:.4f}.",
         "",
-        "| | value | 95 % interval |",
-        "|---|---|---|",
     ]
-    for key, name in _ROWS.items():
-        low, high = test["intervals"][key]
-        lines.append(f"| {name} | {test[key]:.3f} | {low:.3f} to {high:.3f} |")
+    spans = {key: "{:.3f} to {:.3f}".format(*test["intervals"][key]) for key in _ROWS}
+    lines += markdown(("", "value", "95 % interval"), [(n, f"{test[k]:.3f}", spans[k]) for k, n in _ROWS.items()])
     lines += [
         "",
         f"{confusion['fn']} of {confusion['fn'] + confusion['tp']} pneumonias were missed, "
@@ -86,9 +92,31 @@ def results(card: Card, sizes: dict) -> str:
     return "\n".join(lines)
 
 
+def prevalence(card: Card) -> str:
+    """What the labels are worth where pneumonia is rarer: Bayes' rule on sensitivity and specificity."""
+    test, part = card.contents["metrics"]["internal_test"], card.contents["data"]["parts"]["internal_test"]
+    found, spared = test["sensitivity"], test["specificity"]
+    here = part["PNEUMONIA"] / part["n"]
+    rows = []
+    for share in (here, *RARER):
+        right = share * found / (share * found + (1 - share) * (1 - spared))
+        wrong = share * (1 - found) / (share * (1 - found) + (1 - share) * spared)
+        of = " (these films)" if share == here else ""
+        rows.append((f"{100 * share:.0f} in 100{of}", f"{100 * right:.0f}", f"{100 * wrong:.1f}"))
+    heads = ("films with pneumonia", "of 100 called PNEUMONIA have one", "of 100 called NORMAL have one")
+    return "\n".join(
+        [
+            f"{100 * here:.0f} of 100 films here show a pneumonia. The probability, precision, accuracy and the share "
+            f"of wrong calls are those of such films. With the sensitivity and specificity above, elsewhere:",
+            "",
+            *markdown(heads, rows),
+        ]
+    )
+
+
 def points(card: Card) -> str:
     """Table of the operating points on the internal test, and what calling films uncertain gains there."""
-    lines = ["| | threshold | sensitivity | specificity |", "|---|---|---|---|"]
+    rows = []
     for name, point in card.contents["operating_points"].items():
         test = point["internal_test"]
         cells = []
@@ -96,7 +124,8 @@ def points(card: Card) -> str:
             low, high = test["intervals"][key]
             cells.append(f"{test[key]:.3f} ({low:.3f} to {high:.3f})")
         default = ", the default" if name == card.default_operating_point else ""
-        lines.append(f"| `{name}`{default} | {point['threshold']:.4f} | {' | '.join(cells)} |")
+        rows.append((f"`{name}`{default}", f"{point['threshold']:.4f}", point["rule"], *cells))
+    lines = markdown(("", "threshold", "chosen as", "sensitivity", "specificity"), rows)
     triage, calibration = card.contents["triage"]["internal_test"], card.contents["calibration"]
     percent = {}
     for name in ("uncertain", "settled_error", "error"):
@@ -107,24 +136,53 @@ def points(card: Card) -> str:
         "",
         f"{percent['uncertain']} of the films are uncertain. Of the others {percent['settled_error']} are called "
         f"wrongly, against {percent['error']} of all films at `{card.default_operating_point}`; their sensitivity is "
-        f"{triage['settled_sensitivity']:.3f}, their specificity {triage['settled_specificity']:.3f}.",
+        f"{triage['settled_sensitivity']:.3f}, their specificity {triage['settled_specificity']:.3f}. "
+        + _open_films(card),
         "",
         f"Calibration: {calibration['method']}; Brier scores on validation, on patients left out of the fit: {brier}.",
     ]
     return "\n".join(lines)
 
 
-def shortcuts(audit: dict) -> str:
-    """What acquisition alone tells of the labels, and what the model does where it says nothing or the opposite."""
-    values = {name: f"{audit[name]:.3f} ({low:.3f} to {high:.3f})" for name, (low, high) in audit["intervals"].items()}
+def _open_films(card: Card) -> str:
+    """How many of the uncertain films the default operating point labels, as what, and what they are."""
+    of = card.contents["triage"]["internal_test"]["films"]["uncertain"]
+    count, label = sum(of.values()), {card.rule_in: "NORMAL", card.rule_out: "PNEUMONIA"}.get(card.threshold)
+    if not label or not count:
+        return ""
     return (
-        f"{audit['acquisition']['verdict']} The model, on the same {audit['n']} films of validation: "
-        f"AUC {values['auc']}; "
-        f"{values['auc_contradicted']} on films whose acquisition looks most like the other label's; "
-        f"{values['auc_matched']} weighted so that acquisition says nothing. Acquisition explains "
-        f"{100 * audit['explained_normal']:.0f} % of the variance of its logit among normals, "
-        f"{100 * audit['explained_pneumonia']:.0f} % among pneumonias. Few films contradict their acquisition. "
-        + " ".join(deciding(audit))
+        f"At `{card.default_operating_point}` every uncertain film has the label {label}: of the {count} here "
+        f"{of['PNEUMONIA']} are pneumonias. Read the triage beside the label."
+    )
+
+
+def shortcuts(audit: dict, test: dict) -> str:
+    """What acquisition alone tells of the labels, and what the model does where it says nothing or the opposite.
+
+    `audit` is of validation, `test` of the internal test.
+    """
+    return (
+        f"{audit['acquisition']['verdict']} The model, on the same {audit['n']} films of validation: {_misled(audit)} "
+        f"Few films contradict their acquisition. {' '.join(deciding(audit))}\n\n"
+        "By these figures of validation the model was chosen among others, so they flatter it. On the "
+        f"{test['n']} films of the internal test: {_misled(test)} {' '.join(deciding(test))}"
+    )
+
+
+def _misled(audit: dict) -> str:
+    values = {
+        name: f"{audit[name]:.3f} ({span[0]:.3f} to {span[1]:.3f})" for name, span in audit["intervals"].items() if span
+    }
+    explained = [
+        f"{100 * audit[name]:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+        for name in ("explained_normal", "explained_pneumonia")
+        for low, high in [audit["intervals"][name]]
+    ]
+    return (
+        f"AUC {values['auc']}; {values['auc_contradicted']} on films whose acquisition looks most like the other "
+        f"label's; {values['auc_matched']} weighted so that acquisition says nothing. A straight line in the score of "
+        f"acquisition explains {explained[0]} of the variance of the model's logit among normals, {explained[1]} among "
+        "pneumonias."
     )
 
 
@@ -134,7 +192,7 @@ def refused(card: Card) -> str:
 
     gate = card.contents["gate"]
     taught = gate["taught"] | gate["of folders"]
-    lines = ["| | n | refused | 95 % interval | answered with a doubt | what taught it |", "|---|---|---|---|---|---|"]
+    rows = []
     for name, found in gate["measured"].items():
         words, source = _GATED.get(name, (name, "others" if name in taught else "nothing"))
         n, share = found["n"], found["refused"]
@@ -147,8 +205,9 @@ def refused(card: Card) -> str:
             f"{_percent(span.low)} to {_percent(span.high)}",
             _percent(max(0, doubtful)),
         )
-        lines.append(f"| {' | '.join(map(str, cells))} | {source.format(taught.get(name))} |")
-    return "\n".join(lines)
+        rows.append((*cells, source.format(taught.get(name))))
+    heads = ("", "n", "refused", "95 % interval", "answered with a doubt", "what taught it")
+    return "\n".join(markdown(heads, rows))
 
 
 def _percent(share: float) -> str:
@@ -158,10 +217,12 @@ def _percent(share: float) -> str:
 def speed(benchmark: dict) -> str:
     """Table of what a served prediction costs beside the bare invocation, and what of it holds under load."""
     ours, naive = (next(one for one in benchmark["load"][name] if one["clients"] == 8) for name in ("pneumo", "naive"))
-    lines = [f"Medians of one run on {benchmark['machine']}:", "", "| | ms | times bare |", "|---|---|---|"]
-    for name, value in benchmark["median_ms"].items():
-        lines.append(f"| {name} | {value} | {benchmark['ratio_to_bare'][name]:.2f} |")
-    lines += [
+    ratio = benchmark["ratio_to_bare"]
+    rows = [(name, value, f"{ratio[name]:.2f}") for name, value in benchmark["median_ms"].items()]
+    lines = [
+        f"Medians of one run on {benchmark['machine']}:",
+        "",
+        *markdown(("", "ms", "times bare"), rows),
         "",
         f"Eight clients get {ours['films_a_second']} films a second, 95 % of them within {ours['p95_ms']} ms; from the "
         f"naive server (Flask, Keras, float32), {naive['films_a_second']} and {naive['p95_ms']} ms. Ready "
@@ -193,10 +254,7 @@ def answer(card: Card, golden: list[dict]) -> str:
 
 def recipes(comparison: dict) -> str:
     """Table of what the recipes reach on the internal test, and what a film costs."""
-    lines = [
-        "| recipe | AUC | sensitivity | specificity | loss | million parameters | ms a film |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, row in comparison.items():
         test = row["internal_test"]
         cells = (
@@ -205,8 +263,9 @@ def recipes(comparison: dict) -> str:
             f"{row['parameters'] / 1e6:.1f}",
             f"{row['milliseconds']:.0f}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    heads = ("recipe", "AUC", "sensitivity", "specificity", "loss", "million parameters", "ms a film")
+    return "\n".join(markdown(heads, rows))
 
 
 def fill(text: str, sections: dict[str, str]) -> str:
@@ -265,9 +324,10 @@ def documented(path: Path) -> str:
     sections = {
         "answer": answer(card, golden),
         "results": results(card, measured("sizes")),
+        "prevalence": prevalence(card),
         "refused": refused(card),
         "points": points(card),
-        "audit": shortcuts(measured("audit")),
+        "audit": shortcuts(measured("audit"), measured("audit_test")),
         "speed": speed(measured("serving")),
         "recipes": recipes(measured("comparison")),
     }

@@ -11,6 +11,8 @@ from decimal import ROUND_FLOOR, Decimal
 
 import numpy as np
 
+SHARES = ("accuracy", "sensitivity", "specificity", "precision")  # of METRICS: each counts films
+NORMAL_95 = 1.959964  # the normal distribution's quantile at 97.5 %
 METRICS = ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1", "brier", "ece")
 BINS = 10  # equal-width bins of the expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3)
 _COUNTS = ("tp", "fp", "tn", "fn")
@@ -37,18 +39,49 @@ def intervals(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, list[float] | None]:
-    """95 % percentile bootstrap interval of each of METRICS, as [low, high].
+    """95 % interval of each of METRICS, as [low, high]: that of SHARES is Wilson's, the others' a percentile bootstrap.
 
     `groups` (n,) names the patient of every film: whole patients are drawn, since films of one child are alike and
-    drawing them apart gives intervals that are too narrow. Draws where a metric is undefined do not count for it.
+    drawing them apart gives intervals that are too narrow. Draws where a metric is undefined do not count for it. A
+    bootstrap of a share that few films miss would reach 1, though some do.
     """
     target, probability = _checked(target, probability)
+    groups = np.arange(len(target)) if groups is None else np.asarray(groups)
     values, _ = measure(target, probability, threshold, resamples(len(target), groups, draws, seed))
     found = {}
     for name in METRICS:
         defined = values[name][~np.isnan(values[name])]
         found[name] = [float(v) for v in np.percentile(defined, (2.5, 97.5))] if len(defined) else None
-    return found
+    return found | share_intervals(target, probability, threshold, groups)
+
+
+def share_intervals(
+    target: np.ndarray, probability: np.ndarray, threshold: float, groups: Sequence
+) -> dict[str, list[float] | None]:
+    """The interval of each of SHARES, by `wilson`."""
+    right, groups = (probability >= threshold) == (target == 1), np.asarray(groups)
+    among = {
+        "accuracy": np.ones(len(target), bool),
+        "sensitivity": target == 1,
+        "specificity": target == 0,
+        "precision": probability >= threshold,
+    }
+    return {name: wilson(right[films], groups[films]) for name, films in among.items()}
+
+
+def wilson(holds: np.ndarray, groups: Sequence) -> list[float] | None:
+    """95 % interval of the share of films of which `holds` (n,) is true, as [low, high]; None of no film.
+
+    Wilson 1927, doi 10.1080/01621459.1927.10502953. There count as many films as if all of one patient were alike: of
+    patients with m films each, (Σ m)² / Σ m² (Kish 1965). That is rather too few than too many.
+    """
+    if not len(holds):
+        return None
+    _, films = np.unique(groups, return_counts=True)
+    n, share, z = len(holds) ** 2 / (films**2).sum(), float(np.mean(holds)), NORMAL_95
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return [max(0.0, float(centre - half)), min(1.0, float(centre + half))]
 
 
 def resamples(n: int, groups: Sequence | None = None, draws: int = 1000, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo.audit import NAMED, audit, score_films
 from pneumo.card import base_receipt, sha256
-from pneumo.dataset import Example, children, content_hashes, load
+from pneumo.dataset import Example, children, content_hashes, fingerprint, load
 from pneumo.faithfulness import choose, deletions, faithfulness
 from pneumo.nuisance import SIZE, features, interventions, most_typical
 from pneumo.operating import DEFAULT, calibrate, choose_points, sigmoid
@@ -123,18 +123,20 @@ def experiment(
 def known_films(parts: dict[str, list[Example]], path: Path) -> dict[str, dict[str, list]]:
     """Of validation and internal test: `file`, `target`, nuisance `score` and `child` of every film, kept in `path`.
 
-    Those of `path` are taken if they are of the same films.
+    Those of `path` are taken if they are of the same films: all runs are measured by one score.
     """
     held_out = ("validation", "internal_test")
     names = {part: [e.path.name for e in parts[part]] for part in held_out}
+    every = [example for part in parts.values() for example in part]
+    hashes = content_hashes(every)
     if path.exists():
         known = json.loads(path.read_text(encoding="utf-8"))
-        if {part: known[part]["file"] for part in held_out} == names:
+        same = {part: known[part]["file"] for part in held_out} == names
+        if same and known["fingerprint"] == fingerprint(hashes):
             return known
-    every = [example for part in parts.values() for example in part]
     of = np.repeat(list(parts), [len(part) for part in parts.values()])
-    score, child = score_films(every), children(every, content_hashes(every))
-    known = {
+    score, child = score_films(every), children(every, hashes)
+    known = {"fingerprint": fingerprint(hashes)} | {
         part: {
             "file": names[part],
             "target": [e.target for e in parts[part]],

@@ -18,53 +18,6 @@ from pneumo.operating import sigmoid
 from pneumo.recipes import CHOSEN, IDEAS, PLAIN, find_idea
 from pneumo.report import BLUE, GREY, VERMILLION, markdown
 
-LESSONS = """
-The figures are below; this is what they are read as here.
-
-- Taking acquisition out of the top costs next to nothing plain on these films. Films weighted against it, its log-odds
-  added to the logit in training, and a price on correlation with it all lower what it explains of the logit.
-- All of the log-odds (`experts whole`) reads contradicted films best among the single ideas; a sixth of the pneumonias'
-  logit stays explained. A third of the price of correlation on top of it lowers that and costs nearly nothing, the
-  whole price takes more and costs plain AUC. Weights and the price together did less.
-- Mixup and label smoothing made acquisition count for more. Averaged weights, four views instead of two, classes left
-  unbalanced and group DRO changed nothing where it misleads. With eight epochs for the last block validation differs
-  much from epoch to epoch; averaged weights make that steadier and the result no better.
-- Augmentation of acquisition belongs into the base. A top on such a base reads contradicted films better when its own
-  films are only flipped, cropped, moved, turned and lit otherwise (`plain augmentation`). With that, the log-odds, a
-  third of the price of correlation and more epochs for the last block it reads them best of all that was tried, and
-  loses nothing plain. More epochs without it gained little.
-- A network that is trained with acquisition's log-odds answers without them, and its logits lie off by what they said.
-  Chosen by the raw loss, the epoch and the phase were those that lie off least, not those that tell the films apart
-  best; the calibrated loss, which chooses now, does not mind. The last table says which run was chosen how.
-- A base that saw, in half of its films, sharpness and tone of another film, of either class (`--augmentation "films,
-  exchanged"`, twelve epochs; the shipped one) is what moved most: under the same top masked borders cost less than
-  half. Contradicted films are read better in the mean of three seeds, by less than their interval; what acquisition
-  explains of the pneumonias' logit varies with the seed more than before. The older bases had seen blur, compression
-  and other greys, but each class its own kind of film.
-- A base whose loss was changed instead (log-odds added to its logits, a price on correlation, no label smoothing; the
-  one with `--experts`) reads worse wherever it is measured. Films that acquisition explains then teach it little, and
-  no top brings back what its features lack. Against acquisition, the base needs augmentation and the top the loss.
-- The top's films exchanged (`exchanged`), on a base that had not seen such and on one that had: masked borders, or one
-  spectrum and histogram for all films, cost least of all, and contradicted films were read worse than under `plain
-  augmentation`, mostly because of one child's.
-- Films weighted and black over borders and corners, in the run of the base before, made more labels hold when borders
-  are masked; on contradicted films that alone did not gain.
-- The logits in which the head ends average to the answer, and still need not lie where what they speak of does: every
-  position of the last block sees most of the film. Of the runs whose map of them was tested ("Map"), the one that is
-  shipped reads best and its map tells least: its strongest positions lie in the middle of the chest whatever the film
-  shows. That of averaged weights is truer by far, and reads a little worse. No figure of reading tells; a map has to be
-  measured.
-- It need not be bought with reading, though: what the network knows of a position is in its features. The heat map that
-  is served is a linear readout of them, fitted to what blurring takes off the logit (`pneumo/attribution.py`); its mean
-  is the answer, to which it changes nothing. How true it is: [MODEL_CARD.md](../MODEL_CARD.md).
-- Brighter films changed their label in int8 and not in float: what they make was cut off. Calibration on brightened
-  films ended that, and no idea of training was needed.
-- What is wanted on matched films is not reached, and on contradicted ones on validation only. A few dozen films decide
-  there, and the intervals are wider than what separates most ideas. One child alone moves these figures by as much as
-  they lack or nearly so ("What one child decides"): on validation it is a film labelled normal that no idea reads so.
-- Choosing among so many ideas on one validation flatters the chosen one; the internal test, below, did not take part.
-""".strip()
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -76,6 +29,8 @@ WANTED = {"auc": 0.995, "auc_contradicted": 0.992, "auc_matched": 0.99, "explain
 
 def write_page(folder: Path, out: Path) -> Path:
     """Write `out`/experiments.md and its figure from the runs in `folder`; returns the page's path.
+
+    What people read out of the runs lies beside them, in `folder`/lessons.md, if anywhere.
 
     Raises:
         RunError: there is no run.
@@ -103,7 +58,9 @@ def write_page(folder: Path, out: Path) -> Path:
     picture = out / "experiments.png"
     _forest({key: against[key] for key in groups if key in against}, bases).savefig(picture, dpi=110)
     path = out / "experiments.md"
-    path.write_text("\n".join(_page(groups, bases, against, draws, parts)) + "\n", encoding="utf-8")
+    lessons = folder / "lessons.md"
+    read = lessons.read_text(encoding="utf-8").strip() if lessons.is_file() else ""
+    path.write_text("\n".join(_page(groups, bases, against, draws, parts, read)) + "\n", encoding="utf-8")
     return path
 
 
@@ -187,7 +144,7 @@ def _forest(against: dict[tuple, dict], bases: list[str]) -> "Figure":
     return figure
 
 
-def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dict) -> list[str]:
+def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dict, lessons: str) -> list[str]:
     known = parts["validation"]
     lines = [
         "# What was tried against the shortcuts",
@@ -205,10 +162,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
         f"Wanted: AUC {WANTED['auc']}, contradicted {WANTED['auc_contradicted']}, matched {WANTED['auc_matched']}, "
         f"explained at most {WANTED['explained']}, the same label of {WANTED['same_label']:.0%} of films after "
         "everyday changes.",
-        "",
-        "## What helped, and what did not",
-        "",
-        LESSONS,
+        *(["", "## What helped, and what did not", "", lessons] if lessons else []),
     ]
     for base in bases:
         receipt = next(group for (b, _), group in groups.items() if b == base)[0]["base"]["receipt"]
@@ -254,6 +208,10 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
                 for (base, idea), found in against.items()
             ],
         ),
+        "",
+        f"Undecided: the interval holds 0. None is corrected for there being {len(COMPARED) * len(against)} of them, "
+        "and none holds what another seed would have changed. Of runs that were chosen by another loss than the recipe "
+        "as it is (the last table says which), part of the difference is that.",
         "",
         "![Differences of the ideas to the recipe as it is, with intervals](experiments.png)",
     ]
@@ -383,7 +341,7 @@ def _verdict(found: dict[str, tuple]) -> str:
     better = [COMPARED[name] for name, (low, _) in spans.items() if low > 0]
     worse = [COMPARED[name] for name, (_, high) in spans.items() if high < 0]
     words = [f"{word}: {', '.join(names)}" for word, names in (("better", better), ("worse", worse)) if names]
-    return "; ".join(words) or "no difference"
+    return "; ".join(words) or "undecided"
 
 
 def _seconds(receipt: dict) -> int:

@@ -1,7 +1,8 @@
 """Teach the gate: films as they are and turned, pictures that are no films -> its parameters and limits.
 
 What is no film is made from films (shuffled tiles, small details), drawn (noise, gradients, text, one grey), and taken
-from folders, where there are any. Of each folder every second picture teaches; the others only measure.
+from folders, where there are any. All pictures of the folders teach; they are measured by other gates, each taught
+without a part of them, no patient on both sides.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from pneumo.augment import augment
 from pneumo.errors import PneumoError
-from pneumo.gate import ARRAYS, FRONTAL, KINDS, LIMITS, OTHER, Gate
+from pneumo.gate import ARRAYS, FRONTAL, KINDS, LIMITS, OTHER, Gate, Verdict
 from pneumo.images import decode
 
 FILMS = 700  # plain and as many augmented ones
@@ -23,7 +24,9 @@ REFUSED_SHARE = 0.003  # of validation's films, by each of the two limits: toget
 DOUBTFUL_SHARE = 0.02
 DRAWN = 30  # of each sort
 MARGIN = 1.15  # what is no film lies far beyond, and films of other hospitals a little
-FOLDER_WEIGHT = 3.0  # there are fewer pictures in the folders than films
+FOLDER_WEIGHT = 1.5  # there are fewer pictures in the folders than films
+FOLDS = 4  # of the pictures of each folder, by patient
+Pictures = tuple[list[np.ndarray], np.ndarray]  # (H, W) uint8 each, and the fold of each, (n,)
 TURNS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], ...]] = {
     "upside_down": (lambda film: film[::-1, ::-1],),
     "sideways": (lambda film: film.T[:, ::-1], lambda film: film.T[::-1]),
@@ -68,22 +71,26 @@ def drawn(rng: np.random.Generator) -> Iterator[np.ndarray]:
     yield np.asarray(page)
 
 
-def pictures(folder: Path | None) -> list[np.ndarray]:
-    """Every picture below `folder` that decodes, (H, W) uint8 each, in the order of their names; none without one."""
-    found = []
+def pictures(folder: Path | None) -> Pictures:
+    """Every picture below `folder` that decodes, in the order of their names, and its fold; none without a folder.
+
+    All of a patient are in one fold: ChestX-ray8 names films PATIENT_NUMBER.
+    """
+    found, folds, patients = [], [], {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()) if folder else ():
         try:
             found.append(decode(path.read_bytes()).pixels)
         except PneumoError:
             continue  # a note beside the pictures
-    return found
+        folds.append(patients.setdefault(path.stem.rpartition("_")[0] or path.stem, len(patients)) % FOLDS)
+    return found, np.array(folds, int)
 
 
 def teach(
     features: Callable[[np.ndarray], np.ndarray],
     films: Mapping[str, np.ndarray],
-    others: list[np.ndarray],
-    elsewhere: list[np.ndarray],
+    others: Pictures,
+    elsewhere: Pictures,
     path: Path,
     seed: int = 0,
 ) -> dict:
@@ -91,7 +98,7 @@ def teach(
 
     `features` makes (d,) float32 of (H, W) uint8. `films` has (n, S, S) uint8 of each part: train teaches, validation
     sets the limits, the internal test only measures. `others` are pictures of anything else, `elsewhere` frontal films
-    of other hospitals; every second one teaches.
+    of other hospitals, both of `pictures`.
     """
     rng = np.random.default_rng(seed)
     chosen = films["train"][rng.permutation(len(films["train"]))[: 2 * FILMS]]
@@ -100,28 +107,34 @@ def teach(
     made = [shuffled(film, 2 + 2 * (i % 2), rng) for i, film in enumerate(some[::2])]
     made += [detail(film, rng) for film in some[::2]]
     made += [picture for _ in range(DRAWN) for picture in drawn(rng)]
-    taught = [(FRONTAL, plain, 1.0), (FRONTAL, changed, 1.0), (OTHER, made, 1.0)]
-    taught += [(kind, turned(some, kind), 1.0) for kind in TURNS]
-    taught += [(OTHER, others[::2], FOLDER_WEIGHT), (FRONTAL, elsewhere[::2], FOLDER_WEIGHT)]
 
-    def seen(pictures: Iterable[np.ndarray]) -> np.ndarray:
-        return np.array([features(np.ascontiguousarray(one)) for one in pictures], np.float32)
+    def seen(group: Iterable[np.ndarray]) -> np.ndarray:
+        return np.array([features(np.ascontiguousarray(one)) for one in group], np.float32)
 
-    examples = [(KINDS.index(kind), seen(group), weight) for kind, group, weight in taught if len(group)]
-    known = seen(films["validation"])
-    away = [examples[-1][1]] if len(elsewhere) else []  # the last that taught
-    gate = _fit(
-        np.concatenate([x for _, x, _ in examples]),
-        np.concatenate([np.full(len(x), number) for number, x, _ in examples]),
-        np.concatenate([np.full(len(x), weight) for _, x, weight in examples]),
-        known,
-        np.concatenate([known, *away]),
-        seed,
-    )
+    taught = [(FRONTAL, seen(plain)), (FRONTAL, seen(changed)), (OTHER, seen(made))]
+    taught += [(kind, seen(turned(some, kind))) for kind in TURNS]
+    known, of_others, of_elsewhere = seen(films["validation"]), seen(others[0]), seen(elsewhere[0])
+
+    def gate_without(fold: int | None) -> Gate:
+        """The gate, taught by all but that fold of the folders' pictures."""
+        away = of_elsewhere[elsewhere[1] != fold]
+        examples = [(kind, x, 1.0) for kind, x in taught]
+        examples += [(OTHER, of_others[others[1] != fold], FOLDER_WEIGHT), (FRONTAL, away, FOLDER_WEIGHT)]
+        examples = [one for one in examples if len(one[1])]
+        return _fit(
+            np.concatenate([x for _, x, _ in examples]),
+            np.concatenate([np.full(len(x), KINDS.index(kind)) for kind, x, _ in examples]),
+            np.concatenate([np.full(len(x), weight) for _, x, weight in examples]),
+            known,
+            np.concatenate([known, away]) if len(away) else known,
+            seed,
+        )
+
+    gate = gate_without(None)
     np.savez(path, **{name: getattr(gate, name) for name in ARRAYS})
+    left_out = {fold: gate_without(fold) for fold in sorted({*others[1].tolist(), *elsewhere[1].tolist()})}
 
-    def refusals(x: np.ndarray) -> dict:
-        verdicts = [gate.judge(one) for one in x]
+    def refusals(verdicts: list[Verdict]) -> dict:
         refused = [verdict for verdict in verdicts if verdict.refused]
         return {
             "n": len(verdicts),
@@ -130,22 +143,29 @@ def teach(
             "taken_for": {kind: sum(v.kind == kind for v in refused) for kind in KINDS[1:]},
         }
 
+    def unseen(x: np.ndarray, folds: np.ndarray) -> list[Verdict]:
+        return [left_out[fold].judge(one) for one, fold in zip(x, folds.tolist(), strict=True)]
+
     fresh, test = np.random.default_rng(seed + 1), films["internal_test"]
-    unknown = {
-        "internal_test": test,
-        "frontal films elsewhere": elsewhere[1::2],
-        "other pictures": others[1::2],
-        "drawn pictures": [picture for _ in range(DRAWN) for picture in drawn(fresh)],
-        **{kind: turned(test, kind) for kind in TURNS},
-    }
+    measured = {"internal_test": test, "drawn pictures": [picture for _ in range(DRAWN) for picture in drawn(fresh)]}
+    measured |= {kind: turned(test, kind) for kind in TURNS}
+    verdicts = {name: [gate.judge(one) for one in seen(group)] for name, group in measured.items()}
+    verdicts["validation"] = [gate.judge(one) for one in known]
+    verdicts["frontal films elsewhere"] = unseen(of_elsewhere, elsewhere[1])
+    verdicts["other pictures"] = unseen(of_others, others[1])
+    order = ("validation", "internal_test", "frontal films elsewhere", "other pictures", "drawn pictures", *TURNS)
     return {
         "limits": {name: getattr(gate, name) for name in LIMITS},
         "rule": f"either limit refuses {REFUSED_SHARE:.1%} of validation films and doubts {DOUBTFUL_SHARE:.0%}; the "
-        f"distance counts films elsewhere that taught too, and has a margin of {MARGIN}",
-        "taught": {kind: sum(len(group) for name, group, _ in taught if name == kind) for kind in KINDS},
-        "of folders": {"frontal films elsewhere": len(elsewhere[::2]), "other pictures": len(others[::2])},
-        "measured": {"validation": refusals(known)}
-        | {name: refusals(seen(group)) for name, group in unknown.items() if len(group)},
+        f"distance counts films elsewhere, too, and has a margin of {MARGIN}",
+        "taught": {
+            kind: sum(len(x) for name, x in taught if name == kind)
+            + {FRONTAL: len(of_elsewhere), OTHER: len(of_others)}.get(kind, 0)
+            for kind in KINDS
+        },
+        "of folders": {"frontal films elsewhere": len(of_elsewhere), "other pictures": len(of_others)},
+        "folds": FOLDS,
+        "measured": {name: refusals(verdicts[name]) for name in order if verdicts[name]},
     }
 
 

@@ -90,6 +90,8 @@ def decode(data: bytes, size: int = 0) -> Film:
         image.load()
         swapped = image.getexif().get(0x0112) in _SWAPS_SIDES
         white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # a turned copy has lost its TIFF tags
+        for written_back in ("exif", "Raw profile type exif"):  # by what follows, whether its tags can be or not
+            image.info.pop(written_back, None)
         ImageOps.exif_transpose(image, in_place=True)  # else a copy, even of what is upright
         pixels, notes = _grey(image, white_is_zero)
     except (*_DAMAGE, EOFError, IndexError, TypeError, Image.DecompressionBombError) as error:

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 from pneumo.card import POINTS, Card
-from pneumo.document import SOURCES, Measured, measured, points, refused, shipped, shortcuts
+from pneumo.document import SOURCES, Measured, measured, points, prevalence, refused, shipped, shortcuts
 from pneumo.faithfulness import sentence
 from pneumo.heatmap import coverage
 from pneumo.recipes import RECIPES
-from pneumo.report import ATTRIBUTION, SPAN_OF_ONE, markdown, subgroups_table, table
+from pneumo.report import ATTRIBUTION, markdown, subgroups_table, table
 
 NAME = "MODEL_CARD.md"
-FROM = ("card", "test", "audit", "sizes", "trial")
+FROM = ("card", "test", "audit", "audit_test", "sizes", "trial")
 PARTS = {"train": "training", "validation": "validation: every choice", "internal_test": "internal test: no choice"}
-REPORT, AUDIT = "reports/internal_test", "reports/audit"
+REPORT, AUDIT, AUDIT_TEST = "reports/internal_test", "reports/audit", "reports/audit_internal_test"
 EXPERIMENTS = "[reports/experiments.md](reports/experiments.md)"
 NOT_FOR = (
     "Deciding alone. A person who can read chest films looks at every film, whatever the answer.",
@@ -37,7 +37,7 @@ def model_card() -> str:
     Raises:
         RunError: a measurement lacks what is told; the message names the command that makes it.
     """
-    card, test, audit, sizes, trial = shipped(), *map(measured, FROM[1:])
+    card, test, audit, audit_test, sizes, trial = shipped(), *map(measured, FROM[1:])
     contents = card.contents
     sections = {
         f"Model card: {card.name} {card.version}": _about(card),
@@ -45,13 +45,13 @@ def model_card() -> str:
         "What it must not be used for": [f"- {use}" for use in NOT_FOR],
         "Data": _data(contents["data"]),
         "Training": _training(contents, trial),
-        "Results on the internal test": _results(test),
+        "Results on the internal test": _results(card, test),
         "By group": _groups(test),
         "Operating points and triage": _triage(card),
         "Calibration": _calibration(contents, test),
         "What is refused": _refused(card, test),
         "Is the heat map true to the model": _heatmap(card, test),
-        "Shortcuts": _audit(audit),
+        "Shortcuts": _audit(audit, audit_test),
         "Known failures": _failures(test, audit, sizes),
         "Limits": [f"- {limit}" for limit in contents["limits"]],
         "Sources and licences": _sources(contents["data"], contents["gate"]["of folders"]),
@@ -86,6 +86,8 @@ def _data(data: Measured) -> list[str]:
         f"Split: {data['split']}; films that are byte for byte the same stay together.",
         "",
         *markdown(("", "films", *columns[1:]), rows),
+        "",
+        data["patients"],
         "",
         "The labels are the data set's, given by physicians who read the films (Kermany et al. 2018, doi "
         "10.1016/j.cell.2018.02.010). Nothing here was held against another truth than that.",
@@ -151,16 +153,20 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
 
 
-def _results(test: Measured) -> list[str]:
+def _results(card: Card, test: Measured) -> list[str]:
     counts = test["confusion"]
     return [
-        f"{test['n']} films, threshold {test['threshold']:.4f} (`{test['operating_point']}`). Intervals are 95 % "
-        "bootstraps by patient.",
+        f"{test['n']} films, threshold {test['threshold']:.4f} (`{test['operating_point']}`). Intervals are 95 %: "
+        "Wilson's for shares of films, as if all films of one child were alike, else bootstraps by child.",
         "",
         *markdown(("", "value", "95 % interval"), table(test)),
         "",
         f"{counts['fn']} of {counts['fn'] + counts['tp']} pneumonias were missed, {counts['fp']} of "
         f"{counts['fp'] + counts['tn']} normal films called pneumonia.",
+        "",
+        "These films were used for no choice, but every version of the model was measured on them.",
+        "",
+        prevalence(card),
     ]
 
 
@@ -168,7 +174,7 @@ def _groups(test: Measured) -> list[str]:
     rows = subgroups_table(test["subgroups"])
     sized = len(test["subgroups"]["image size"]) > 1
     size = [] if sized else ["", "All these films have one size; for others see the end of *Known failures*."]
-    return [*markdown(("", "films", "sensitivity", "specificity"), rows), "", SPAN_OF_ONE, *size]
+    return [*markdown(("", "films", "sensitivity", "specificity"), rows), *size]
 
 
 def _triage(card: Card) -> list[str]:
@@ -196,8 +202,9 @@ def _refused(card: Card, test: Measured) -> list[str]:
     gate = card.contents["gate"]
     taught = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in gate["taught"].items())
     return [
-        "What does not look like an upright frontal chest film is not answered unless that is forced. Told from "
-        f"features of the same forward pass, taught by {taught}. Rule: {gate['rule']}.",
+        "What does not look like an upright frontal chest film is not answered unless that is forced. Lateral films "
+        "and other parts of the body were not measured; of those only what a DICOM file says of itself counts. Told "
+        f"from features of the same forward pass, taught by {taught}. Rule: {gate['rule']}.",
         "",
         refused(card),
         "",
@@ -208,13 +215,15 @@ def _refused(card: Card, test: Measured) -> list[str]:
 
 def _heatmap(card: Card, test: Measured) -> list[str]:
     tested, fitted = test["faithfulness"], card.contents["heatmap"]["attribution"]
+    squares = " × ".join(map(str, card.output_shape[1:3]))
     ways = ("strongest", "random", "moved", "more_than_random")
     rows = [(f"{100 * point['share']:.0f} %", *(_drop(point[way]) for way in ways)) for point in tested["curve"]]
     return [
         "The map was fitted to the question that is asked here: in each of "
         f"{fitted['films']} films of the train part, {fitted['sets']} sets of positions were blurred, and a linear "
         "function of what blocks 4 and 5 of the network make of a position was fitted to what that takes off the "
-        "logit. A position's logit is that function, mixed with the film's logit and moved in each film so that the "
+        f"logit. There are {squares} positions, each a square of the film; the picture blurs their edges. A position's "
+        f"logit is that function to {fitted['own']:.0%}, else the film's logit, and moved in each film so that the "
         "mean of the map is the film's logit (`pneumo/attribution.py`). Of how sets of one size differ in a film it "
         f"explains {100 * fitted['explained']:.0f} %, in films that were left out: what the "
         "network sees is not the sum of what it sees at each position.",
@@ -223,7 +232,7 @@ def _heatmap(card: Card, test: Measured) -> list[str]:
         f"{card.contents['heatmap']['rule']}.",
         "",
         f"{sentence(tested)} What is put there is {tested['replaced_by']}. Whether the map lies on the pneumonia is "
-        "another question, and not answered here.",
+        "another question, and not answered here; nor is how true it is in films that are called wrongly.",
         "",
         "Mean drop of the logit, with 95 % interval:",
         "",
@@ -238,15 +247,15 @@ def _drop(found: Mapping) -> str:
     return f"{found['logit']:.2f} ({low:.2f} to {high:.2f})".replace("-", "−")
 
 
-def _audit(audit: Measured) -> list[str]:
+def _audit(audit: Measured, audit_test: Measured) -> list[str]:
     rows = [
         (name, *(f"{found[key]:.3f}" for key in ("auc", "sensitivity", "specificity", "same_label")))
         for name, found in audit["interventions"].items()
     ]
     return [
-        shortcuts(audit),
+        shortcuts(audit, audit_test),
         "",
-        "The same films, changed so that a shortcut is gone, or as films are changed on their way:",
+        "The films of validation, changed so that a shortcut is gone, or as films are changed on their way:",
         "",
         *markdown(("", "AUC", "sensitivity", "specificity", "same label"), rows),
     ]
@@ -285,8 +294,8 @@ def _failures(test: Measured, audit: Measured, sizes: Measured) -> list[str]:
 
 def _sources(data: Measured, taught: Measured) -> list[str]:
     gated = {
-        "frontal films elsewhere": "- Frontal films of other hospitals, for the gate: ChestX-ray8, NIH Clinical Center "
-        "(Wang et al., CVPR 2017). None of them is shipped.",
+        "frontal films elsewhere": "- Frontal films of adults of another hospital, for the gate: ChestX-ray8, NIH "
+        "Clinical Center (Wang et al., CVPR 2017). None of them is shipped.",
         "other pictures": "- Photographs, for the gate: none of them is shipped.",
     }
     return [
@@ -294,5 +303,5 @@ def _sources(data: Measured, taught: Measured) -> list[str]:
         "made from them.",
         *(words for name, words in gated.items() if taught[name]),
         "- VGG-16: Simonyan and Zisserman, arXiv 1409.1556. Code and weights: MIT.",
-        f"- The reports: {', '.join(f'[{folder}]({folder}/report.md)' for folder in (REPORT, AUDIT))}.",
+        f"- The reports: {', '.join(f'[{folder}]({folder}/report.md)' for folder in (REPORT, AUDIT, AUDIT_TEST))}.",
     ]

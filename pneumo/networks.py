@@ -248,10 +248,12 @@ def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.n
 
 
 def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> None:
-    """Write layer name -> weights as an .npz of `dtype` (no code inside, unlike a .keras file)."""
+    """Write layer name -> weights as an .npz of `dtype` (no code inside, unlike a .keras file), whole or not at all."""
     arrays = {f"{name}/{i}": w.astype(dtype) for name, ws in layers.items() for i, w in enumerate(ws)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    unfinished = path.with_suffix(".unfinished.npz")
+    np.savez(unfinished, **arrays)
+    unfinished.replace(path)
 
 
 def load_layers(model: keras.Model, path: Path, names: Sequence[str] | None = None) -> None:

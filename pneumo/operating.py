@@ -11,14 +11,13 @@ import numpy as np
 from pneumo.card import POINTS, TRIAGE
 from pneumo.dataset import LABELS
 from pneumo.evaluation import (
-    bootstrap,
     choose_specific_threshold,
     choose_threshold,
     fit_platt,
     intervals,
     metrics,
     resamples,
-    summary,
+    wilson,
 )
 
 SCREENING_SENSITIVITY = 0.99
@@ -26,6 +25,7 @@ SCREENING_SENSITIVITY = 0.99
 WANTED_SENSITIVITY = 0.975
 SPECIFICITY = 0.98
 DEFAULT = "balanced"
+ENOUGH = 100  # patients of each label: a point at 98 or 99 % of fewer hangs on one of them
 RULES = {
     "screening": f"the highest with sensitivity of at least {SCREENING_SENSITIVITY}",
     "balanced": f"the highest with sensitivity of at least {WANTED_SENSITIVITY}",
@@ -72,11 +72,10 @@ def triage(
     target, probability = np.asarray(target), np.asarray(probability, float)
     where = (probability >= rule_out).astype(int) + (probability >= rule_in)  # index into TRIAGE
     positive, ruled_in, settled = target == 1, where == 2, where != 1
-    weights = bootstrap(groups)  # (1 + draws, n)
+    groups = np.asarray(groups)
 
     def share(of: np.ndarray, among: np.ndarray) -> tuple[float | None, list[float] | None]:
-        part, whole = weights @ (of & among), weights @ among
-        return summary(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
+        return (float(of[among].mean()) if among.any() else None), wilson(of[among], groups[among])
 
     shares = {
         "uncertain": share(~settled, np.ones(len(target), bool)),
@@ -97,10 +96,23 @@ def triage(
     }
 
 
+def doubts(target: np.ndarray, groups: Sequence) -> str:
+    """What must be known of points that `suggest` chose on these films, one sentence or two."""
+    target, groups = np.asarray(target), np.asarray(groups)
+    patients = {label: len(set(groups[target == number].tolist())) for number, label in enumerate(LABELS)}
+    counts = " and ".join(f"{count} {label}" for label, count in patients.items())
+    few = min(patients.values()) < ENOUGH
+    return (
+        "Chosen and measured on the same films: on others they are worth less; measure the profile on films that did "
+        "not choose it. The probability itself stays that of the films that the model was calibrated on."
+        + (f" These are too few: {counts} patients, at least {ENOUGH} of each are wanted." if few else "")
+    )
+
+
 def suggest(target: np.ndarray, probability: np.ndarray, groups: Sequence, draws: int = 1000) -> dict[str, dict]:
     """Operating points chosen on these films: `threshold`, its 95 % bootstrap `interval`, `rule`, and what it is worth.
 
-    Chosen and measured on the same films: on others they are worth a little less.
+    See `doubts`.
 
     Raises:
         ValueError: one class only.

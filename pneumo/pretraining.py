@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo import networks, objective
 from pneumo.audit import score_films, weigh
-from pneumo.batches import XLA, Batches, claim, fit, quickest_precision, read_columns, waiting_share
+from pneumo.batches import XLA, Batches, claim, finished, fit, quickest_precision, read_columns, waiting_share
 from pneumo.card import base_receipt, sha256
 from pneumo.dataset import AETIOLOGIES, Example, load
 
@@ -100,7 +100,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
 
     `validation` is only watched: nothing is chosen by it. Returns the path of the weights.
     """
-    claim(folder, config)
+    claim(folder, config, config.start, [*train, *validation])
     keras.utils.set_random_seed(config.seed)
     with quickest_precision():
         films = {"train": load(train, config.film_size), "validation": load(validation, config.film_size)}
@@ -140,12 +140,15 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
             _run_stage(model, stage, config, batches, watched, folder)
             _settle_norms(model, batches)
-            model.save_weights(done)
             measured = model.evaluate(watched, verbose=0, return_dict=True)
             seconds = read_columns(folder / f"history-{stage.size}.csv")["seconds"].sum()  # of killed runs, too
             end = {"seconds": round(float(seconds)), "waiting": waiting_share(folder, str(stage.size))}
             end |= {"validation with averaged weights": measured}
             (folder / f"stage-{stage.size}.json").write_text(json.dumps(end))
+            unfinished = folder / "unfinished.weights.h5"
+            model.save_weights(unfinished)
+            unfinished.replace(done)
+            finished(folder, str(stage.size))
             print(f"stage {stage.size} px: {end}", flush=True)
         base = folder / "base.npz"
         networks.save_layers(networks.fold(model), base, "float16")

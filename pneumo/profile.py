@@ -12,7 +12,7 @@ from pneumo.card import Card, read_json, read_points
 from pneumo.errors import ModelError
 
 
-def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[str, int]) -> None:
+def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[str, int], note: str) -> None:
     """Write `points` (of `operating.suggest`) for the model of `card`; the profile is called what the file is."""
     contents = {
         "name": path.stem,
@@ -20,7 +20,7 @@ def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[s
         "default_operating_point": card.default_operating_point,
         "operating_points": points,
         "films": films,
-        "note": "Chosen and measured on the same films: on others they are worth a little less.",
+        "note": note,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(contents, indent=2, ensure_ascii=False, allow_nan=False)

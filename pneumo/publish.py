@@ -40,10 +40,17 @@ INTENDED_USE = (
     "An aid for a clinician who reads frontal chest films of children aged 1 to 5. It replaces no reader and gives no "
     "advice to patients."
 )
+# As `dataset.patient_key` does
+PATIENTS = (
+    "Who is one child is taken from the file names, whose numbers are held to begin anew for bacteria, for viruses and "
+    "for NORMAL2; aetiology is the file name's, too. Age, sex and view of a film are not told."
+)
 LIMITS = [
     "Trained on children aged 1 to 5 of one hospital; on adults or films of other hospitals its answers are unproven.",
     "In this data set the two classes were acquired differently (sharpness, border); part of any score measured on it "
     "may come from that, not from the lungs.",
+    "The probability, and what follows from it, holds where as many films show a pneumonia as here. Where fewer do it "
+    "is too high, and more of the films that are called PNEUMONIA are normal.",
     "It knows two labels. Other diseases, devices, and lateral films are not recognised.",
     "The heat map shows regions that raised the probability, not where a pneumonia is.",
 ]
@@ -184,6 +191,7 @@ def _publish(
     }
     contents["agreement"] = _agreement(model, parts["internal_test"], config, maps["internal_test"], contents)
     contents["data"] = SOURCE | {
+        "patients": PATIENTS,
         "split": f"train folder by patient, 80/10/10, stratified by aetiology, seed {SPLIT_SEED}",
         "parts": {part: _describe(examples) for part, examples in parts.items()},
     }

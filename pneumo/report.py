@@ -33,7 +33,6 @@ TRIAGE_NAMES = {
     "error": "All: error",
 }
 UNITS = {"image size": "pixels", "brightness": "grey levels"}
-SPAN_OF_ONE = "An interval of 1 to 1 says that no film of the group was called wrongly, not that none ever will be."
 ATTRIBUTION = (
     "Films of *Chest X-Ray Images (Pneumonia)*: Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, "
     "CC BY 4.0."
@@ -44,12 +43,12 @@ def table(result: dict) -> list[tuple[str, str, str]]:
     """Name, value and 95 % interval of every metric and of recall by aetiology, as text."""
     rows = [(NAMES.get(name, name.capitalize()), result[name], result["intervals"][name]) for name in METRICS]
     rows += [(f"Recall, {name}", value, None) for name, value in result["recall_by_aetiology"].items()]
-    return [(name, _text(value), _span(span)) for name, value, span in rows]
+    return [(name, text(value), span(interval)) for name, value, interval in rows]
 
 
 def triage_table(triage: dict) -> list[tuple[str, str, str]]:
     """Name, value and 95 % interval of what `operating.triage` measured, as text."""
-    return [(words, _text(triage[name]), _span(triage["intervals"][name])) for name, words in TRIAGE_NAMES.items()]
+    return [(words, text(triage[name]), span(triage["intervals"][name])) for name, words in TRIAGE_NAMES.items()]
 
 
 def points_table(points: dict[str, dict]) -> list[tuple[str, str, str, str]]:
@@ -58,8 +57,8 @@ def points_table(points: dict[str, dict]) -> list[tuple[str, str, str, str]]:
     `points` holds what `operating.worth` or `operating.suggest` measured.
     """
 
-    def cell(value: float | None, span: list[float] | None) -> str:
-        return _text(value) + (f" ({_span(span)})" if span else "")
+    def cell(value: float | None, interval: list[float] | None) -> str:
+        return text(value) + (f" ({span(interval)})" if interval else "")
 
     return [
         (
@@ -81,19 +80,21 @@ def subgroups_table(groups: dict[str, dict[str, dict]]) -> list[tuple[str, str, 
                 low, high = (f"{value:.0f}" for value in found["range"])
                 words += f", {low} {UNITS[division]}" if low == high else f", {low} to {high} {UNITS[division]}"
             cells = (
-                f"{_text(found[key])} ({_span(span)})" if (span := found["intervals"][key]) else ""
+                f"{text(found[key])} ({span(interval)})" if (interval := found["intervals"][key]) else ""
                 for key in ("sensitivity", "specificity")
             )
             rows.append((words, str(found["n"]), *cells))
     return rows
 
 
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+def text(value: float | None, form: str = ".4f") -> str:
+    """A figure as tables have it."""
+    return "undefined" if value is None else f"{value:{form}}"
 
 
-def _span(span: list[float] | None) -> str:
-    return f"{span[0]:.4f} to {span[1]:.4f}" if span else ""
+def span(interval: list[float] | None) -> str:
+    """An interval as tables have it, nothing without one."""
+    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
 
 
 def write_report(
@@ -131,34 +132,30 @@ def write_report(
     lines = ["# How good the model is", "", f"{result['n']} films, threshold {result['threshold']:.4f}.", ""]
     if model := result.get("model"):
         lines += [f"Model {model['name']} {model['version']}, SHA-256 `{model['sha256']}`.", ""]
-    lines += ["| | value | 95 % interval |", "|---|---|---|"]
-    lines += [f"| {name} | {value} | {span} |" for name, value, span in table(result)]
+    lines += markdown(("", "value", "95 % interval"), table(result))
     counts = result["confusion"]
-    lines += ["", "| | called NORMAL | called PNEUMONIA |", "|---|---|---|"]
-    lines += [f"| is NORMAL | {counts['tn']} | {counts['fp']} |", f"| is PNEUMONIA | {counts['fn']} | {counts['tp']} |"]
+    called = [("is NORMAL", counts["tn"], counts["fp"]), ("is PNEUMONIA", counts["fn"], counts["tp"])]
+    lines += ["", *markdown(("", "called NORMAL", "called PNEUMONIA"), called)]
     if triage := result.get("triage"):
+        films = [(word, *(of[label] for label in LABELS)) for word, of in triage["films"].items()]
         lines += ["", "## What is left open", ""]
         lines += [
             f"Below the rule-out point {triage['rule_out']:.4f} and from the rule-in point {triage['rule_in']:.4f} on "
             "a film is settled; between them it is uncertain.",
             "",
-            "| | value | 95 % interval |",
-            "|---|---|---|",
-            *(f"| {name} | {value} | {span} |" for name, value, span in triage_table(triage)),
+            *markdown(("", "value", "95 % interval"), triage_table(triage)),
             "",
-            "| | NORMAL | PNEUMONIA |",
-            "|---|---|---|",
-            *(f"| {word} | {films['NORMAL']} | {films['PNEUMONIA']} |" for word, films in triage["films"].items()),
+            *markdown(("", *LABELS), films),
         ]
     for title, points in (("Operating points", "operating_points"), ("Suggested for this site", "suggested")):
         if points in result:
-            lines += ["", f"## {title}", "", "| | threshold | sensitivity | specificity |", "|---|---|---|---|"]
-            lines += [f"| {' | '.join(row)} |" for row in points_table(result[points])]
+            rows = points_table(result[points])
+            lines += ["", f"## {title}", "", *markdown(("", "threshold", "sensitivity", "specificity"), rows)]
+    if "doubts" in result:
+        lines += ["", result["doubts"]]
     if "subgroups" in result:
         lines += ["", f"## By group, at threshold {result['threshold']:.4f}", ""]
-        lines += ["| | films | sensitivity | specificity |", "|---|---|---|---|"]
-        lines += [f"| {' | '.join(row)} |" for row in subgroups_table(result["subgroups"])]
-        lines += ["", SPAN_OF_ONE]
+        lines += markdown(("", "films", "sensitivity", "specificity"), subgroups_table(result["subgroups"]))
     if tested := result.get("faithfulness"):
         figures.append(("deletion", deletion(tested), sentence(tested)))
     if result.get("unreadable"):

@@ -21,16 +21,16 @@ def cores() -> int:
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
-# name: default, whose type it has, and least value
-NUMBERS: dict[str, tuple[int | float, int]] = {
-    "PORT": (5000, 1),
-    "WEB_CONCURRENCY": (cores(), 1),
-    "PNEUMO_THREADS": (2, 1),
-    "PNEUMO_WAITING": (WAITING, 1),
-    "PNEUMO_MAX_MB": (32, 1),
-    "PNEUMO_UPLOAD_SECONDS": (60.0, 1),
-    "PNEUMO_UPLOAD_RATE": (4000.0, 0),
-    "PNEUMO_RATE": (0, 0),
+# name: default, whose type it has, least and greatest value
+NUMBERS: dict[str, tuple[int | float, int, float]] = {
+    "PORT": (5000, 1, 65535),
+    "WEB_CONCURRENCY": (cores(), 1, math.inf),
+    "PNEUMO_THREADS": (2, 1, math.inf),
+    "PNEUMO_WAITING": (WAITING, 1, math.inf),
+    "PNEUMO_MAX_MB": (32, 1, math.inf),
+    "PNEUMO_UPLOAD_SECONDS": (60.0, 1, math.inf),
+    "PNEUMO_UPLOAD_RATE": (4000.0, 0, math.inf),
+    "PNEUMO_RATE": (0, 0, math.inf),
 }
 
 
@@ -38,12 +38,12 @@ def numbers() -> dict[str, int | float]:
     """All of NUMBERS as the environment has them; one that is empty there is not set.
 
     Raises:
-        SettingError: one is no number, or too small.
+        SettingError: one is no number, too small or too large.
     """
-    return {name: _number(name, default, least) for name, (default, least) in NUMBERS.items()}
+    return {name: _number(name, *known) for name, known in NUMBERS.items()}
 
 
-def _number(name: str, default: int | float, least: int) -> int | float:
+def _number(name: str, default: int | float, least: int, greatest: float) -> int | float:
     text = os.environ.get(name)
     if not text:
         return default
@@ -52,7 +52,8 @@ def _number(name: str, default: int | float, least: int) -> int | float:
         value = kind(text)
     except ValueError:
         value = math.nan
-    if not least <= value < math.inf:
+    if not (least <= value <= greatest and value < math.inf):
         expected = "a whole number" if kind is int else "a number"
-        raise SettingError(f"Expected {name} to be {expected} from {least} on, received {text!r}.")
+        span = f"from {least} on" if greatest == math.inf else f"from {least} to {greatest}"
+        raise SettingError(f"Expected {name} to be {expected} {span}, received {text!r}.")
     return value

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pneumo import augment, networks, nuisance, objective
+from pneumo import audit, augment, networks, nuisance, objective
 from pneumo.audit import score_films, weigh
 from pneumo.batches import (
     XLA,
@@ -24,6 +24,7 @@ from pneumo.batches import (
     StopWhen,
     Views,
     claim,
+    finished,
     fit,
     quickest_precision,
     read_columns,
@@ -63,7 +64,7 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     Continues what is already in `folder`; the history of a phase lies there as `history-PHASE.csv`. What the frozen
     blocks make of the films lies in `features` beside `folder`, for whoever trains on the same films with them.
     """
-    claim(folder, config)
+    claim(folder, config, config.base_weights, [*train, *validation])
     keras.utils.set_random_seed(config.seed)
     phases = _tail if config.network == "vgg16" else _whole
     with quickest_precision() as precision:
@@ -117,6 +118,7 @@ def _tail(train: list[Example], validation: list[Example], folder: Path, config:
         best = objective.CalibratedLoss.name
         fit(logit, batches, unseen, epochs, folder, name, best=best, watchers=watchers)
         networks.save_layers(networks.take_layers(model, trainable), phases[name][0], "float16")
+        finished(folder, name)
 
     if not phases["top"][0].exists():
         run(_behind(config), "top", networks.TOP_NAMES, config.epochs, config.rate)
@@ -154,6 +156,7 @@ def _whole(train: list[Example], validation: list[Example], folder: Path, config
             class_weight=_class_weight(train),
         )
         networks.save_layers(networks.take_layers(model, layers), done, "float32")
+        finished(folder, "whole")
     return {"whole": (done, layers)}
 
 
@@ -184,7 +187,7 @@ def frozen(config: TrainConfig, films: np.ndarray, folder: Path, view: int | Non
 def _nuisance(train: list[Example], folder: Path) -> np.ndarray:
     """Nuisance score of the films, (n,), kept beside `folder`."""
     key = hashlib.sha256("".join(content_hashes(train)).encode())
-    key.update(inspect.getsource(nuisance).encode())
+    key.update((inspect.getsource(nuisance) + inspect.getsource(audit)).encode())
     return _kept(folder, key.hexdigest(), lambda: score_films(train))
 
 

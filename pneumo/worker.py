@@ -24,11 +24,32 @@ WAIT_SECONDS = 5  # for a whole head, and for the other side to hang up
 HEAD_START, COUNTED = 0.002, 8
 HEAD_LIMIT = 64 * 1024  # bytes; browsers and proxies send a tenth of it
 END_OF_HEAD = b"\r\n\r\n"
+PIECE = 16 * 1024  # bytes that are sent within WAIT_SECONDS, or not at all
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 DRAIN_SECONDS = 0.2  # that a thread takes in the rest of a body that nobody wants
 # Of what nobody wants any more: closed with something unread, the connection would be reset and the answer lost
 # (RFC 9112, 9.6), that the upload is too large for instance.
 DRAIN_LIMIT = 64 * 1024 * 1024
+
+
+class Client(socket.socket):
+    """The socket of a client, which takes what it is sent or is cut off: a thread would wait for it for ever."""
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        """Send all of `data`.
+
+        Raises:
+            BrokenPipeError: a PIECE of it was not taken within WAIT_SECONDS.
+        """
+        view = memoryview(data)
+        self.settimeout(WAIT_SECONDS)  # of each `sendall`, however often it sends
+        try:
+            for start in range(0, len(view), PIECE):
+                super().sendall(view[start : start + PIECE], flags)
+        except TimeoutError:  # gunicorn would log it as an error of its own
+            raise BrokenPipeError(errno.EPIPE, "The client reads nothing.") from None
+        finally:
+            self.settimeout(None)
 
 
 class Connection(TConn):
@@ -65,6 +86,7 @@ class Worker(ThreadWorker):
                 raise
             return
         self.nr_conns += 1
+        client = Client(fileno=client.detach())
         self._wait(Connection(self, self.cfg, client, address, listener.getsockname()), self._more_of_head)
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -172,7 +194,8 @@ class Worker(ThreadWorker):
         """
         body, unreader = conn.parser.mesg.body, conn.parser.unreader
         if body.failed or not isinstance(body.reader, LengthReader):
-            return not body.failed and getattr(body.reader, "parser", self) is None  # chunked, and read to its end
+            ended = getattr(body.reader, "parser", self) is None  # chunked, and read to its end
+            return ended and not body.failed and not unreader.take_buffered()
         left, until = body.reader.length - len(unreader.take_buffered()), time.monotonic() + DRAIN_SECONDS
         try:
             while left > 0 and (seconds := until - time.monotonic()) > 0:

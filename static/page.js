@@ -21,18 +21,19 @@ function add(films) {
   document.body.classList.add("started");
   find("[name=filter]").checked = true; // a new answer must not arrive hidden
   refresh();
-  for (const film of films) {
+  const added = films.map((film) => {
     const row = find("#row").content.cloneNode(true).firstElementChild;
-    const job = { ...film, row, alone: films.length === 1, state: "waiting" };
+    const job = { ...film, row, alone: films.length === 1, state: "new" };
     find(".name", row).textContent = job.name;
     find(".retry", row).ariaLabel = `Retry ${job.name}`;
     find(".retry", row).onclick = () => { row.focus(); job.since = null; enqueue(job); };
     show(find("img", row), film);
     find("#rows").append(row);
     jobs.push(job);
-    enqueue(job);
-  }
-  tell(jobs.at(-1), `Reading ${jobs.at(-1).name}.`);
+    return job;
+  });
+  tell(added.at(-1), `Reading ${added.at(-1).name}.`); // first: what is refused at once has the last word
+  added.forEach(enqueue);
 }
 
 function show(image, { file, thumbnail }) {
@@ -223,6 +224,7 @@ function download() {
 
 function toggleMap(visible = root.classList.contains("no-map")) {
   root.classList.toggle("no-map", !visible);
+  find("#said").textContent = visible ? "Heat map shown." : "Heat map hidden.";
   refresh();
 }
 
@@ -275,7 +277,8 @@ onclick = ({ target }) => {
 };
 onkeydown = ({ key, ctrlKey, altKey, metaKey, target }) => {
   const writing = target.closest("textarea, select, input:not([type=range], [type=radio], [type=file])");
-  if (key?.toLowerCase() === "h" && !(ctrlKey || altKey || metaKey || writing)) toggleMap();
+  // only where an answer has the focus: whoever speaks to their computer must not hide maps by a word (WCAG 2.1.4)
+  if (key?.toLowerCase() === "h" && !(ctrlKey || altKey || metaKey || writing) && target.closest(".answer")) toggleMap();
 };
 
 for (const header of findAll("[data-sort]", many)) {

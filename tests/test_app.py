@@ -109,6 +109,7 @@ def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
         page = client.post("/", data={"file": part(buffer.getvalue()), "operating_point": "specific"}).text
         assert sentence in page
         assert f'data-triage="{words[0]}"' in page
+        assert ('<b class="open">uncertain</b>' in page) == (words[0] == "uncertain")  # beside the label
         assert '<option value="specific" selected>' in page
         assert 'predict?operating_point=specific"</pre>' in page
 
@@ -256,3 +257,12 @@ def test_unknown_query_and_method(client, film):
     assert (answer.status_code, answer.json["error"]) == (405, "method_not_allowed")
     assert answer.content_type == "application/problem+json"
     assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+def test_a_probability_is_told_on_its_side_of_the_other_number(client):
+    number = client.application.jinja_env.get_template("_macros.html").module.number
+    assert (number(0.7845, 0.7788), number(0.7788, 0.7845)) == ("0.7845", "0.7788")
+    assert (number(0.2351, 0.2403), number(0.2403, 0.2351)) == ("0.2351", "0.2403")
+    assert (number(0.77878, 0.7788), number(0.7788, 0.77878)) == ("0.77878", "0.7788")
+    assert (number(0.7788, 0.7745), number(0.5, 0.5)) == ("0.78", "0.50")
+    assert "0.99" in number(0.9961, 0.7788)

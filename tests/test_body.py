@@ -84,7 +84,7 @@ def test_a_body_slower_than_the_rate_is_given_up_after_a_moment():
 
 def test_a_bad_line_passes_and_a_trickle_does_not():
     """A phone at 10 kB/s, that pauses for three seconds at first; one at a byte a second."""
-    rate, _ = NUMBERS["PNEUMO_UPLOAD_RATE"]
+    rate, *_ = NUMBERS["PNEUMO_UPLOAD_RATE"]
     for speed, pause, passes in ((10_000, 3, True), (1, 0, False)):
         body = Body(io.BytesIO(), 500_000, seconds=60, rate=rate)
         body._began = 0.0

@@ -262,6 +262,8 @@ def test_external_suggests_operating_points_and_saves_them_as_a_profile(greys, g
     assert written["name"] == "ward-3"
     assert written["model"] == {"name": "mean-grey", "version": "1", "sha256": "0" * 64}
     assert written["operating_points"] == suggested
+    assert "These are too few" in written["note"]
+    assert written["note"] in done.output
     assert written["films"] == {"n": 8, "NORMAL": 4, "PNEUMONIA": 4, "patients": 8}
     assert with_profile(grey.card, profile).rule_in == 0.8001
 

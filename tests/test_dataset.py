@@ -56,6 +56,15 @@ def test_scan_lists_films_with_labels_and_ignores_litter(folder):
     assert examples == scan(folder)
 
 
+def test_a_folder_within_a_label_is_a_patient(folder):
+    for label, name in (("NORMAL", "a"), ("PNEUMONIA", "a"), ("PNEUMONIA", "b")):
+        film = folder / label / "17" / f"{name}.png"
+        film.parent.mkdir(exist_ok=True)
+        film.write_bytes(b"film")
+    inside = [e for e in scan(folder) if e.path.parent.name == "17"]
+    assert [(e.label, e.patient) for e in inside] == [("NORMAL", "17"), ("PNEUMONIA", "17"), ("PNEUMONIA", "17")]
+
+
 def test_scan_says_which_folder_holds_no_film(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         scan(tmp_path / "nowhere")

@@ -18,6 +18,7 @@ from pneumo.evaluation import (
     intervals,
     metrics,
     reliability,
+    wilson,
 )
 
 
@@ -115,14 +116,17 @@ def test_intervals_hold_the_value_repeat_and_are_fast(many):
     # 624 films at an accuracy of a: standard error sqrt(a(1-a)/624), interval ± 1.96 of it, if films were independent
     expected = 2 * 1.96 * math.sqrt(result["accuracy"] * (1 - result["accuracy"]) / 624)
     low, high = intervals(target, probability, 0.5)["accuracy"]
-    assert high - low == pytest.approx(expected, rel=0.15)
+    assert high - low == pytest.approx(expected, rel=0.02)
     assert found == intervals(target, probability, 0.5, groups)
     assert found != intervals(target, probability, 0.5, groups, seed=1)
 
 
-def test_one_patient_gives_no_width_and_copies_of_films_give_no_confidence():
+def test_films_of_one_patient_count_as_one_and_copies_of_films_give_no_confidence():
     target, probability = [1, 0, 1, 0], [0.9, 0.1, 0.2, 0.8]
-    assert intervals(target, probability, 0.5, ["a"] * 4)["accuracy"] == [0.5, 0.5]
+    one = intervals(target, probability, 0.5, ["a"] * 4)
+    # Wilson, half of one film: (0.5 ± z·√(0.25 + z²/4) + z²/2) / (1 + z²) with z² = 3.8415
+    assert one["accuracy"] == pytest.approx([0.0546, 0.9454], abs=1e-4)
+    assert one["brier"] == pytest.approx([0.325, 0.325])
     patients = ["a", "b", "c", "d"]
     once = intervals(target, probability, 0.5, patients)
     tenfold = intervals(target * 10, probability * 10, 0.5, patients * 10)
@@ -228,3 +232,13 @@ def test_evaluate_is_the_parts_together_and_json(many):
     assert result["intervals"] == intervals(target, probability, 0.5, groups)
     assert {key: result[key] for key in ("n", "auc")} == {"n": 624, "auc": metrics(target, probability, 0.5)["auc"]}
     json.dumps(result, allow_nan=False)
+
+
+def test_interval_of_a_share_by_hand():
+    # 135 of 135 films of as many patients: [n / (n + z²), 1]; 3 of 135 wrong: 0.9367 to 0.9924 by scipy's binomtest
+    assert wilson(np.ones(135, bool), range(135)) == pytest.approx([135 / (135 + 1.959964**2), 1])
+    assert wilson(np.arange(135) > 2, range(135)) == pytest.approx([0.9367, 0.9924], abs=1e-4)
+    # two patients with 3 films and two with 1: 8² / (9 + 9 + 1 + 1) = 3.2 films
+    holds, patients = np.ones(8, bool), list("aaabbbcd")
+    assert wilson(holds, patients) == pytest.approx([3.2 / (3.2 + 1.959964**2), 1])
+    assert wilson(holds[:0], []) is None

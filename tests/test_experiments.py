@@ -1,6 +1,7 @@
 """Ideas are trained, measured on validation, kept, and compared with the recipe as it is."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from pneumo import experiments, experiments_report, faithfulness, training
 from pneumo.card import MODELS, read_card
 from pneumo.cli import main
+from pneumo.dataset import content_hashes, scan, split
 from pneumo.experiments import FILMS
 from pneumo.recipes import CHOSEN, IDEAS, PLAIN, RECIPES, SHIPPED, Idea, find_idea
 
@@ -135,7 +137,7 @@ def test_differences_by_hand(tmp_path):
     assert experiments_report._verdict({"auc": (-0.1, (-0.2, -0.05)), "auc_matched": (0.1, (0.01, 0.2))}) == (
         "better: AUC, matched; worse: AUC"
     )
-    assert experiments_report._verdict({"auc": (0.0, (-0.1, 0.1))}) == "no difference"
+    assert experiments_report._verdict({"auc": (0.0, (-0.1, 0.1))}) == "undecided"
 
 
 def test_the_costliest_films_by_hand():
@@ -183,6 +185,27 @@ def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):
 def test_shipped_page_is_the_one_of_its_runs(tmp_path):
     experiments_report.write_page(FOLDER, tmp_path)
     assert (tmp_path / "experiments.md").read_text() == (FOLDER.parent / "experiments.md").read_text()
+
+
+def test_lessons_are_told_with_the_runs_that_they_were_learned_from(tmp_path):
+    folder = tmp_path / "experiments"
+    shutil.copytree(FOLDER, folder)
+    (folder / "lessons.md").unlink()
+    experiments_report.write_page(folder, tmp_path)
+    page = (tmp_path / "experiments.md").read_text()
+    assert "What helped" not in page
+    assert "## What it changed" in page
+
+
+def test_scores_are_kept_for_the_same_films_alone(tiny_chest_xray, tmp_path, monkeypatch):
+    examples = scan(tiny_chest_xray / "train")
+    parts = split(examples, content_hashes(examples))
+    monkeypatch.setattr(experiments, "score_films", lambda films: np.full(len(films), 1.0))
+    first = experiments.known_films(parts, tmp_path / FILMS)
+    monkeypatch.setattr(experiments, "score_films", lambda films: np.full(len(films), 2.0))
+    assert experiments.known_films(parts, tmp_path / FILMS) == first
+    fewer = parts | {"train": parts["train"][1:]}
+    assert set(experiments.known_films(fewer, tmp_path / FILMS)["validation"]["score"]) == {2.0}
 
 
 def test_kept_logits_give_the_kept_auc():

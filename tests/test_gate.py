@@ -182,13 +182,23 @@ def test_turned_films():
     assert gate_training.turned(film[None], "negative")[0].tolist() == [[254, 253], [252, 251]]
 
 
+def test_pictures_of_one_patient_are_in_one_fold(tmp_path):
+    for grey, name in enumerate(["1_000", "1_001", "2_000", "3_000", "3_001", "4", "5_0", "6_0"]):
+        Image.new("L", (40, 40), grey).save(tmp_path / f"{name}.png")
+    (tmp_path / "note.txt").write_text("no picture")
+    found, folds = gate_training.pictures(tmp_path)
+    assert [picture[0, 0] for picture in found] == list(range(8))
+    assert folds.tolist() == [0, 0, 1, 2, 2, 3, 0, 1]
+    assert [len(one) for one in gate_training.pictures(None)] == [0, 0]
+
+
 def test_teaching_tells_two_sorts_apart(tmp_path):
     """Films are dark above and bright below; everything else in the world is the other way round or even."""
     rng = np.random.default_rng(0)
     film = np.repeat([[40], [200]], 16, axis=0) + np.zeros((32, 32))
     films = {part: (film + rng.normal(0, 5, (n, 32, 32))).astype(np.uint8) for part, n in PARTS.items()}
     halves = lambda picture: np.array([h.mean() / 100 for h in np.array_split(picture, 2)], np.float32)  # noqa: E731
-    said = gate_training.teach(halves, films, [], [], tmp_path / "gate.npz")
+    said = gate_training.teach(halves, films, *NO_FOLDERS, tmp_path / "gate.npz")
     gate = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
     assert gate.judge(halves(film)).refused is False
     assert gate.judge(halves(film[::-1])).refused
@@ -196,8 +206,19 @@ def test_teaching_tells_two_sorts_apart(tmp_path):
     assert said["of folders"] == {"frontal films elsewhere": 0, "other pictures": 0}
     assert said["measured"]["validation"]["n"] == PARTS["validation"]
     assert said["measured"]["upside_down"]["refused"] == 1
+    assert "other pictures" not in said["measured"]
+    # what nobody else is like is refused by the gate that was taught without it, not by the one that was taught by all
+    odd = np.full((8, 8), 120, np.uint8)
+    odd[:4] = 60
+    elsewhere = [film.astype(np.uint8)] * 300 + [odd] * 300, np.repeat([0, 1], 300)
+    said = gate_training.teach(halves, films, NO_FOLDERS[0], elsewhere, tmp_path / "gate.npz")
+    assert said["of folders"]["frontal films elsewhere"] == 600
+    assert said["measured"]["frontal films elsewhere"]["refused"] == 0.5
+    taught = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
+    assert taught.judge(halves(odd)).frontal > 0.8 > gate.judge(halves(odd)).frontal
 
 
+NO_FOLDERS = (([], np.array([], int)), ([], np.array([], int)))
 PARTS = {"train": 60, "validation": 40, "internal_test": 20}
 
 

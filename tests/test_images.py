@@ -139,6 +139,17 @@ def test_exif_orientation_is_applied(orientation):
         assert np.abs(film.pixels.astype(int) - upright).max() < 12, file_format
 
 
+@pytest.mark.parametrize(("tag", "kind", "value"), [(0x131, 11, b"\0\0\x80?"), (0x100, 2, b"1\0\0\0")])
+def test_a_tag_of_an_unusual_type_beside_the_orientation_is_no_matter(tag, kind, value):
+    # little-endian TIFF of two entries: tag, type, count 1, value (TIFF 6.0, section 2)
+    entries = sorted([(0x0112, 3, b"\3\0\0\0"), (tag, kind, value)])
+    packed = b"".join(struct.pack("<HHI", *one[:2], 1) + one[2] for one in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
+    for file_format, options in (("PNG", {}), ("JPEG", {"quality": 95})):
+        film = decode(encode(GREY, file_format, exif=exif, **options))
+        assert np.abs(film.pixels.astype(int) - np.rot90(np.asarray(GREY), 2)).max() < 12, file_format
+
+
 def test_orientation_and_white_is_zero_together():
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation import choose_threshold, fit_platt
-from pneumo.operating import HIGHEST, LOWEST, calibrate, choose_points, decide, sigmoid, suggest, triage, worth
+from pneumo.operating import (
+    ENOUGH,
+    HIGHEST,
+    LOWEST,
+    calibrate,
+    choose_points,
+    decide,
+    doubts,
+    sigmoid,
+    suggest,
+    triage,
+    worth,
+)
 
 
 def test_points_by_their_rules():
@@ -86,6 +98,14 @@ def test_suggested_intervals_hold_the_threshold_and_know_the_patients():
     assert one["balanced"]["interval"] == [0.9, 0.9]
     with pytest.raises(ValueError, match="normals"):
         suggest([1, 1], [0.2, 0.9], ["a", "b"])
+
+
+def test_points_of_few_patients_are_doubted():
+    target = np.repeat([0, 1], 2 * ENOUGH)
+    assert "too few" not in doubts(target, np.arange(4 * ENOUGH) // 2)
+    assert f"too few: {ENOUGH // 2} NORMAL and {ENOUGH} PNEUMONIA patients" in doubts(
+        target, np.r_[np.arange(2 * ENOUGH) // 4, np.arange(2 * ENOUGH) // 2 + 1000]
+    )
 
 
 def many(slope, intercept, count=4000):

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pneumo import batches, dataset, networks, pretraining
-from pneumo.batches import Batches, fit, read_columns, waiting_share
+from pneumo.batches import Batches, claim, fit, read_columns, waiting_share
 from pneumo.cli import main
 from pneumo.errors import RunError
 from pneumo.pretraining import PretrainConfig, Stage
@@ -33,10 +33,19 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
         logged(self, epoch, logs)  # the last of the callbacks: the epoch has been backed up by now
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", killed)
-    with pytest.raises(KeyboardInterrupt):
-        pretraining.pretrain(train, validation, tmp_path, config)
-    monkeypatch.undo()
+    def killed_at_once(*arguments, **options):
+        raise KeyboardInterrupt
+
+    for where, name, how in (
+        (keras.callbacks.CSVLogger, "on_epoch_end", killed),
+        (pretraining, "_settle_norms", killed_at_once),  # behind the last epoch
+        (keras.Model, "evaluate", killed_at_once),
+        (networks, "fold", killed_at_once),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, how)
+            with pytest.raises(KeyboardInterrupt):
+                pretraining.pretrain(train, validation, tmp_path, config)
     weights = pretraining.pretrain(train, validation, tmp_path, config)
     rows = list(csv.DictReader((tmp_path / "history-32.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
@@ -54,8 +63,27 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
         assert {a.dtype for a in stored.values()} == {np.dtype(np.float16)}
         assert len(stored.files) == 26
 
-    with pytest.raises(RunError, match="another recipe"):
-        pretraining.pretrain(train, validation, tmp_path, PretrainConfig(seed=1))
+    assert not list(tmp_path.glob("backup-*"))
+    for films, other in ((train, PretrainConfig(seed=1)), (train[1:], config)):
+        with pytest.raises(RunError, match="another recipe, of other weights to begin with, or of other films"):
+            pretraining.pretrain(films, validation, tmp_path, other)
+
+
+def test_a_run_belongs_to_the_weights_it_began_with_whatever_they_are_called(parts, tmp_path):
+    weights, films = tmp_path / "base.npz", parts["train"][:4]
+    weights.write_bytes(b"some")
+    with pytest.raises(RunError, match="Expected the receipt of the base weights"):  # before the hours, not after them
+        pretraining.pretrain(films, films, tmp_path / "run", PretrainConfig(start=weights))
+    assert not (tmp_path / "run").exists()
+    weights.with_suffix(".json").write_text("{}")
+    for _ in range(2):
+        claim(tmp_path / "run", PretrainConfig(start=weights), weights, films)
+    moved = weights.rename(tmp_path / "moved.npz")
+    weights.with_suffix(".json").rename(moved.with_suffix(".json"))
+    claim(tmp_path / "run", PretrainConfig(start=moved), moved, films)
+    moved.write_bytes(b"others")
+    with pytest.raises(RunError, match="other weights"):
+        claim(tmp_path / "run", PretrainConfig(start=moved), moved, films)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ POINTS = {"screening": {"threshold": 0.0001}, "balanced": {"threshold": 0.0002},
 def profile(tmp_path):
     """A profile for the shipped model by which all the sample films are uncertain."""
     path = tmp_path / "ward-3.json"
-    write_profile(path, read_card(), POINTS, {"n": 2})
+    write_profile(path, read_card(), POINTS, {"n": 2}, "Few films.")
     return path
 
 

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -200,6 +202,15 @@ def test_comparison_is_written_from_the_records(published, tmp_path):
         assert (tmp_path / "comparison" / f"{figure}.png").stat().st_size > 5000
 
 
+def test_the_record_of_another_model_is_refused(published, tmp_path):
+    card = Path(shutil.copy(published, tmp_path))
+    kept = json.loads(published.with_suffix(".run.json").read_text())
+    card.with_suffix(".run.json").write_text(json.dumps(kept | {"served": "0" * 64}))
+    result = CliRunner().invoke(main, ["compare", str(tmp_path), "--out", str(tmp_path), "--data", str(tmp_path)])
+    assert result.exit_code != 0
+    assert "is not of the model in" in result.output
+
+
 def test_loss_and_shortfall_by_hand():
     metrics = dict.fromkeys(("n", *MEASURES), 0.5) | {"intervals": {}}
     card = {
@@ -251,6 +262,8 @@ def test_unknown_recipes_and_bases_are_refused(tiny_chest_xray):
         (["--recipe", "resnet"], "expected one of vgg16,"),
         (["--recipe", "vgg16", "--base", "none"], "needs a base"),
         (["--recipe", "cnn", "--base", "chest-xray"], "expected imagenet or none"),
+        (["--recipe", "cnn", "--base", "imagenet"], "expected none for cnn"),
+        (["--image-size", "100"], "expected a multiple of 16"),
     ):
         result = CliRunner().invoke(main, ["train", "--data", str(tiny_chest_xray), *arguments])
         assert result.exit_code == 2

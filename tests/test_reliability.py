@@ -53,6 +53,16 @@ def test_a_reload_of_a_damaged_model_changes_nothing(tmp_path):
         assert predicted(server, film) == answer
         assert server.workers() == before
         model.write_bytes(whole)
+        contents = json.loads(card.read_text())
+        steps = contents["input"]["preprocessing"]
+        contents["input"]["preprocessing"] = ["nosuch"]
+        card.write_text(json.dumps(contents))
+        server.signal(signal.SIGHUP)
+        until(lambda: "nosuch" in (tmp_path / "log").read_text(), "another line")
+        assert predicted(server, film) == answer
+        assert server.workers() == before
+        contents["input"]["preprocessing"] = steps
+        card.write_text(json.dumps(contents))
         server.signal(signal.SIGHUP)
         until(lambda: not set(before) & set(server.workers()), "other workers")
 

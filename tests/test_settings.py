@@ -18,10 +18,10 @@ def nothing_set(monkeypatch):
 
 
 def test_what_is_not_set_or_empty_is_the_default(monkeypatch):
-    assert numbers() == {name: default for name, (default, _) in NUMBERS.items()}
+    assert numbers() == {name: default for name, (default, *_) in NUMBERS.items()}
     for name in NUMBERS:
         monkeypatch.setenv(name, "")
-    assert numbers() == {name: default for name, (default, _) in NUMBERS.items()}
+    assert numbers() == {name: default for name, (default, *_) in NUMBERS.items()}
 
 
 def test_what_is_set_is_a_number_of_the_defaults_kind(monkeypatch):
@@ -37,6 +37,7 @@ def test_what_is_set_is_a_number_of_the_defaults_kind(monkeypatch):
         ("PNEUMO_RATE", "-1", "a whole number from 0 on"),
         ("PNEUMO_RATE", "many", "a whole number from 0 on"),
         ("PNEUMO_WAITING", "0", "a whole number from 1 on"),
+        ("PORT", "70000", "a whole number from 1 to 65535"),
         ("PNEUMO_MAX_MB", "1.5", "a whole number from 1 on"),
         ("PNEUMO_UPLOAD_SECONDS", "nan", "a number from 1 on"),
         ("PNEUMO_UPLOAD_RATE", "inf", "a number from 0 on"),

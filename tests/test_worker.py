@@ -2,18 +2,20 @@
 
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from pneumo.admission import ARRIVING
 from pneumo.worker import COUNTED, HEAD_LIMIT, WAIT_SECONDS
+from tests.conftest import SAMPLES
 from tests.reliability.server import Server, until
 from tests.test_admission import PATIENCE
 from tests.test_metrics import get
 
 READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 KEPT = READY.replace(b"close", b"keep-alive")
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 THREADS = 1 + ARRIVING + 8  # PNEUMO_WAITING and what gunicorn.conf.py adds to it
 MORE = THREADS + 20  # connections than threads
 
@@ -100,6 +102,40 @@ def test_who_does_not_hang_up_holds_nobody_up(port):
         assert all(rest(connection).startswith(b"HTTP/1.1 200 OK") for connection in slow)
         assert get(port, "/health/ready")[0] == 200
         assert time.monotonic() - before < WAIT_SECONDS + PATIENCE / 2
+
+
+FEW = ("-m", "gunicorn", "--threads", "2")
+
+
+def test_what_follows_a_chunked_body_holds_no_thread(tmp_path):
+    with Server(tmp_path / "log", arguments=FEW) as server, ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(connect(server.port)).sendall(CHUNKED + READY[:20])
+        time.sleep(0.5)
+        assert server.get("/health/live")[0] == 200
+
+
+def test_who_reads_nothing_holds_no_thread_for_long_and_who_reads_slowly_gets_all(tmp_path):
+    ask = b"GET /static/samples/%s HTTP/1.1\r\nHost: x\r\n\r\n" % SAMPLES[0].name.encode()
+    with Server(tmp_path / "log", arguments=FEW) as server, ExitStack() as stack:
+        deaf = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for connection in deaf:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect(("127.0.0.1", server.port))
+        for _ in range(16):  # until no more of it fits into the kernel's buffers
+            for connection in deaf:
+                with suppress(OSError):  # cut off already
+                    connection.sendall(ask)
+            time.sleep(0.1)
+        until(lambda: server.get("/health/live")[0] == 200, "an answer", 3 * WAIT_SECONDS)
+        with connect(server.port) as connection:
+            connection.sendall(ask.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+            answer = b""
+            while data := connection.recv(16 * 1024):
+                answer += data
+                time.sleep(0.02)
+        assert answer.endswith(SAMPLES[0].read_bytes())
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_a_refusal_is_not_lost_to_what_was_still_being_sent(port):

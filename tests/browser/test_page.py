@@ -170,7 +170,11 @@ def test_slider_and_key_change_the_map(open_page):
     slider.press("h")  # a slider has no use for letters
     expect(overlay).to_be_hidden()
     expect(toggle).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#said")).to_have_text("Heat map hidden.")
     page.keyboard.press("h")
+    expect(overlay).to_be_visible()
+    expect(page.locator("#said")).to_have_text("Heat map shown.")
+    page.locator("#samples button").first.press("h")  # of no answer: whoever speaks to their computer says many an h
     expect(overlay).to_be_visible()
     toggle.click()
     expect(overlay).to_be_hidden()
@@ -317,6 +321,7 @@ def test_a_file_over_the_limit_is_not_even_sent(open_page, tmp_path):
         stream.truncate(33 * 2**20)
     choose(page, large)
     expect(page.locator(".row.failed")).to_contain_text("Expected at most 32 MB, received 33.0 MB.")
+    expect(page.locator("#status")).to_contain_text("was not read. Expected at most 32 MB")
 
 
 def test_a_strange_answer_is_an_error(open_page):

@@ -8,12 +8,17 @@ HASH = re.compile(r"(?<=\b[0-9a-f]{8})[0-9a-f]{56}\b")  # all but the beginning 
 def markdown(found: dict) -> str:
     """The report as a page: what was done, how often, what came of it, whether it held."""
     results = found["experiments"]
-    lost = {name: result["lost"] for name, result in results.items() if "lost" in result}
+    lost = {name: result["lost"] for name, result in results.items() if "lost" in result and name != "kill"}
     lines = ["# Hard to break", "", f"`{found['command']}` on {found['machine']};"]
     lines.append(f"model {found['model']['name']} {found['model']['version']}. Written by that command, not by hand.")
     lines += ["", "The server is started as `make run` starts it, on a port of its own, with the shipped model."]
     if lost:
         lines += ["", f"Accepted requests lost: **{sum(lost.values())}** ({', '.join(lost)})."]
+    if killed := results.get("kill"):
+        lines[-1] += (
+            f" Of {killed['requests']:,} under `kill -9` of workers {killed['failed']} were lost, {killed['lost']} of "
+            "them outside the killed worker: what is inside one that is killed nobody can save."
+        )
     if (slope := results.get("soak", {}).get("mb_per_1000_requests")) is not None:
         lines += ["", f"Slope of memory in the soak: **{slope} MB per 1,000 requests**."]
     lines += ["", "| what was done | how many | what happened | held |", "|---|---|---|---|"]
