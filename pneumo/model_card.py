@@ -203,8 +203,8 @@ def _refused(card: Card, test: Measured) -> list[str]:
     taught = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in gate["taught"].items())
     return [
         "What does not look like an upright frontal chest film is not answered unless that is forced. Lateral films "
-        "and other parts of the body were not measured; of those only what a DICOM file says of itself counts. Told "
-        f"from features of the same forward pass, taught by {taught}. Rule: {gate['rule']}.",
+        "and X-rays of other parts of the body were not measured; there only what a DICOM file says of itself counts. "
+        f"Told from features of the same forward pass, taught by {taught}. Rule: {gate['rule']}.",
         "",
         refused(card),
         "",

@@ -130,7 +130,10 @@ def test_refusals_by_hand():
     gate = {"measured": measured, "taught": {"other": 9}, "of folders": {"other pictures": 7}}
     lines = document.refused(replace(read_card(), contents={"gate": gate})).splitlines()
     assert lines[2] == "| films of the internal test | 200 | 1.0 % | 0.3 % to 3.6 % | 2.0 % | nothing |"
-    assert lines[3] == "| pictures of anything else | 200 | 100.0 % | 98.1 % to 100.0 % | 0.0 % | 7 others |"
+    assert (
+        lines[3]
+        == "| photographs | 200 | 100.0 % | 98.1 % to 100.0 % | 0.0 % | all; measured by gates taught without them |"
+    )
     assert lines[4].startswith("| fish | 200 | 1.0 % |")
 
 
