@@ -87,6 +87,10 @@ def test_the_report_says_what_was_measured():
     found = {"command": "c", "machine": "m", "model": {"name": "n", "version": "1"}, "experiments": {"terminate": lost}}
     page = report.markdown(found)
     assert "Accepted requests lost: **1** (terminate)." in page
+    killed = {"kills": 3, "clients": 2, "requests": 1500, "failed": 7, "inside_the_killed": 6, "lost": 1, "holds": False}
+    found["experiments"]["kill"] = killed | {"slowest_replacement_seconds": 0.5}
+    page = report.markdown(found)
+    assert "lost: **1** (terminate). Of 1,500 under `kill -9` of workers 7 were lost, 1 of them outside" in page
     assert (
         "| SIGTERM under load | 2, 3 clients | 6 requests were inside, 1 got no whole answer; begun after the signal: "
         "refused: 3; exit codes [0], after 1.5 s at most | **no** |" in page
