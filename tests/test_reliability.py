@@ -73,6 +73,13 @@ def test_a_damaged_model_is_refused_at_the_start_in_one_sentence(tmp_path):
     assert "Expected vgg16-chest-xray.tflite to have SHA-256" in result["cases"]["one bit of the model"]["said"]
 
 
+def test_damaged_films_are_answered_or_refused(tmp_path):
+    result = experiments.fuzz(tmp_path, quiet, inputs=60)
+    assert (result["inputs"], result["same_worker"]) == (60, True)
+    assert sum(result["statuses"].values()) == 60
+    assert all(200 <= int(status) < 500 for status in result["statuses"])
+
+
 def test_hostile_requests_are_different_and_the_small_ones_are_what_they_say():
     seen = dict(hostile.connections())
     assert len(set(seen.values())) == len(seen)
@@ -87,8 +94,8 @@ def test_the_report_says_what_was_measured():
     found = {"command": "c", "machine": "m", "model": {"name": "n", "version": "1"}, "experiments": {"terminate": lost}}
     page = report.markdown(found)
     assert "Accepted requests lost: **1** (terminate)." in page
-    killed = {"kills": 3, "clients": 2, "requests": 1500, "failed": 7, "inside_the_killed": 6, "lost": 1, "holds": False}
-    found["experiments"]["kill"] = killed | {"slowest_replacement_seconds": 0.5}
+    killed = {"kills": 3, "clients": 2, "requests": 1500, "failed": 7, "inside_the_killed": 6, "lost": 1}
+    found["experiments"]["kill"] = killed | {"slowest_replacement_seconds": 0.5, "holds": False}
     page = report.markdown(found)
     assert "lost: **1** (terminate). Of 1,500 under `kill -9` of workers 7 were lost, 1 of them outside" in page
     assert (

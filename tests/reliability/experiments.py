@@ -503,7 +503,7 @@ def fuzz(folder: Path, say: Say, inputs: int) -> dict:
                 lambda: ("/", *form(data)),
             )
             path, content_type, body = asks[number % 3]()
-            return server.post(path, content_type, body)
+            return server.post(path, content_type, body)[0]
 
         share = inputs // DICOM_SHARE
         pictures_seen, growth = check(post, pictures(), inputs - share, folder, 1, lambda: megabytes(worker))
