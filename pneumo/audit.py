@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumo.dataset import LABELS, Example, children, content_hashes
 from pneumo.errors import PneumoError
-from pneumo.evaluation import bootstrap, measure, share_intervals, summary
+from pneumo.evaluation import bootstrap, effective, measure, share_intervals, summary
 from pneumo.nuisance import FEATURES, GROUPS, features
 from pneumo.operating import sigmoid
 
@@ -259,7 +259,7 @@ def audit(
         """AUC of the nuisance score under these weights."""
         return summary(measure(target, sigmoid(score), 0.5, some)[0]["auc"])[0]
 
-    effective = {label: _effective(balanced[0, target == number]) for number, label in enumerate(LABELS)}
+    worth = {label: effective(balanced[0, target == number]) for number, label in enumerate(LABELS)}
     return {
         "n": len(target),
         "patients": len(np.unique(patients)),
@@ -273,7 +273,7 @@ def audit(
         },
         "matched": {
             "stratum": STRATUM,
-            "effective_n": effective,  # Kish: as many films of equal weight would be as certain
+            "effective_n": worth,
             "nuisance_auc": alone(balanced[:1]),  # 0.5 if the strata are narrow enough
         },
         "decisive": decisive(target, score, patients, probability, against),
@@ -283,8 +283,3 @@ def audit(
 
 def _share(holds: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return weights @ holds / weights.sum(axis=1)
-
-
-def _effective(weights: np.ndarray) -> float:
-    """(Σ w)² / Σ w², 0 without weight (Kish 1965)."""
-    return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0

@@ -6,7 +6,6 @@ import click
 
 from pneumo.card import DEFAULT_MODEL, MODELS, RECIPE_CARDS
 
-POSITION = 16  # pixels of the film a side of each position of VGG-16's map
 FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 data_option = click.option(
     "--data",
@@ -146,6 +145,7 @@ def train(
     from dataclasses import replace
 
     from pneumo.comparison import record
+    from pneumo.networks import POSITION
     from pneumo.publish import publish
     from pneumo.recipes import IMAGENET, RECIPES, SHIPPED
     from pneumo.training import train as run_training

@@ -93,7 +93,7 @@ def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path
     for name, path in cards.items():
         if (kept := path.with_suffix(RECORD)).is_file():
             card, run = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
-            if run["served"] != card["files"]["served"]["sha256"]:
+            if run.get("served") != card["files"]["served"]["sha256"]:
                 raise RunError(f"{kept} is not of the model in {path}: run `pneumo train --recipe {name}`.")
             runs[name] = card, run
     if not runs:

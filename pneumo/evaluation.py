@@ -8,11 +8,11 @@ without a positive film, an AUC of one class) is None, never NaN.
 import math
 from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Decimal
+from statistics import NormalDist
 
 import numpy as np
 
 SHARES = ("accuracy", "sensitivity", "specificity", "precision")  # of METRICS: each counts films
-NORMAL_95 = 1.959964  # the normal distribution's quantile at 97.5 %
 METRICS = ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1", "brier", "ece")
 BINS = 10  # equal-width bins of the expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3)
 _COUNTS = ("tp", "fp", "tn", "fn")
@@ -49,7 +49,7 @@ def intervals(
     groups = np.arange(len(target)) if groups is None else np.asarray(groups)
     values, _ = measure(target, probability, threshold, resamples(len(target), groups, draws, seed))
     found = {}
-    for name in METRICS:
+    for name in (name for name in METRICS if name not in SHARES):
         defined = values[name][~np.isnan(values[name])]
         found[name] = [float(v) for v in np.percentile(defined, (2.5, 97.5))] if len(defined) else None
     return found | share_intervals(target, probability, threshold, groups)
@@ -72,16 +72,21 @@ def share_intervals(
 def wilson(holds: np.ndarray, groups: Sequence) -> list[float] | None:
     """95 % interval of the share of films of which `holds` (n,) is true, as [low, high]; None of no film.
 
-    Wilson 1927, doi 10.1080/01621459.1927.10502953. There count as many films as if all of one patient were alike: of
-    patients with m films each, (Σ m)² / Σ m² (Kish 1965). That is rather too few than too many.
+    Wilson 1927, doi 10.1080/01621459.1927.10502953. There count as many films as if all of one patient were alike: as
+    many as patients with that many films each are worth, by `effective`. That is rather too few than too many.
     """
     if not len(holds):
         return None
     _, films = np.unique(groups, return_counts=True)
-    n, share, z = len(holds) ** 2 / (films**2).sum(), float(np.mean(holds)), NORMAL_95
+    n, share, z = effective(films), float(np.mean(holds)), NormalDist().inv_cdf(0.975)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return [max(0.0, float(centre - half)), min(1.0, float(centre + half))]
+
+
+def effective(weights: np.ndarray) -> float:
+    """As many films of equal weight would be as certain: (Σ w)² / Σ w², 0 without weight (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0
 
 
 def resamples(n: int, groups: Sequence | None = None, draws: int = 1000, seed: int = 0) -> np.ndarray:

@@ -132,7 +132,7 @@ def known_films(parts: dict[str, list[Example]], path: Path) -> dict[str, dict[s
     if path.exists():
         known = json.loads(path.read_text(encoding="utf-8"))
         same = {part: known[part]["file"] for part in held_out} == names
-        if same and known["fingerprint"] == fingerprint(hashes):
+        if same and known.get("fingerprint") == fingerprint(hashes):
             return known
     of = np.repeat(list(parts), [len(part) for part in parts.values()])
     score, child = score_films(every), children(every, hashes)

@@ -17,6 +17,7 @@ from pneumo.card import Card
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions of each block
 RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.vgg16.preprocess_input` subtracts
 LAST_CONV = "block5_conv3"
+POSITION = 2 ** (len(BLOCKS) - 1)  # pixels of the film a side of each position behind the last block
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
 MAP_NAME, HEAT_MAP, LOGIT_NAME = "logit_map", "heat_map", "logit"
 TOP_NAMES = ("top_conv1", MAP_NAME)

@@ -18,6 +18,7 @@ KEPT = READY.replace(b"close", b"keep-alive")
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 THREADS = 1 + ARRIVING + 8  # PNEUMO_WAITING and what gunicorn.conf.py adds to it
 MORE = THREADS + 20  # connections than threads
+FEW = ("-m", "gunicorn", "--threads", "2")
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +103,6 @@ def test_who_does_not_hang_up_holds_nobody_up(port):
         assert all(rest(connection).startswith(b"HTTP/1.1 200 OK") for connection in slow)
         assert get(port, "/health/ready")[0] == 200
         assert time.monotonic() - before < WAIT_SECONDS + PATIENCE / 2
-
-
-FEW = ("-m", "gunicorn", "--threads", "2")
 
 
 def test_what_follows_a_chunked_body_holds_no_thread(tmp_path):
