@@ -66,9 +66,13 @@ def write_page(folder: Path, out: Path) -> Path:
 
 def command(run: dict) -> str:
     """What makes a run again, on the base that is shipped unless it names another."""
-    base, shipped = run["base"]["sha256"], read_card(roles=()).contents["files"]["base"]["sha256"]
-    on = "" if base == shipped else f" --base {base[:8]}.npz"
+    base = run["base"]["sha256"]
+    on = "" if base == _shipped_base() else f" --base {base[:8]}.npz"
     return f'pneumo experiment "{run["idea"]}" --seed {run["seed"]}{on}'
+
+
+def _shipped_base() -> str:
+    return read_card(roles=()).contents["files"]["base"]["sha256"]
 
 
 def _start(receipt: dict) -> str:
@@ -138,6 +142,7 @@ def _forest(against: dict[tuple, dict], bases: list[str]) -> "Figure":
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set(title=title, yticks=range(len(names)), yticklabels=names, xlabel="against the recipe as it is")
         axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=4)  # more numbers than that run into each other
         axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     if names:
         panels[0].invert_yaxis()
@@ -168,7 +173,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
         receipt = next(group for (b, _), group in groups.items() if b == base)[0]["base"]["receipt"]
         lines += [
             "",
-            f"## On base `{base}`",
+            f"## On base `{base}`" + (", the shipped one" if _shipped_base().startswith(base) else ""),
             "",
             f"`{receipt['command']}`{_start(receipt)}; {_seconds(receipt) / 3600:.1f} h of training, with all that it "
             "goes on from.",

@@ -94,6 +94,7 @@ def test_the_page_has_every_run_and_its_difference(tried):
     assert page.count("`pneumo experiment ") == 4  # of every run
     assert "everything; at once" in page
     assert " ± " in page
+    assert "`, the shipped one\n" in page  # of the bases, by its hash
     assert "## Internal test, of what was chosen" in page
     assert (tried / "experiments.png").stat().st_size > 5000
 
