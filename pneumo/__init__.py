@@ -10,4 +10,9 @@ where the model fails. `cli` is all of it on the command line. HTTP lives in `ap
 package imports nothing heavy.
 """
 
+import os
+
+# read when TensorFlow is imported, wherever that is: it leaves oneDNN off where there is no AVX-512, and trains slower
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 __version__ = "1.11.0"

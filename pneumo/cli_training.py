@@ -1,14 +1,10 @@
 """`pneumo pretrain | recipes | train | experiment | compare | notebook | document`: what needs TensorFlow and more."""
 
-import os
 from pathlib import Path
 
 import click
 
 from pneumo.card import DEFAULT_MODEL, MODELS, RECIPE_CARDS
-
-# TensorFlow leaves oneDNN off where there is no AVX-512: on AVX2 alone a step of pretraining takes 0.8 of the time so
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 data_option = click.option(
