@@ -39,18 +39,21 @@ _DECODERS = {
     **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), "pylibjpeg"),
 }
 _KEYWORDS = (
-    "SOPClassUID Modality BodyPartExamined ViewPosition ViewCodeSequence PatientAge SamplesPerPixel NumberOfFrames "
-    "PhotometricInterpretation Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue "
-    "PixelPaddingRangeLimit ModalityLUTSequence RescaleSlope RescaleIntercept VOILUTSequence WindowCenter WindowWidth "
-    "VOILUTFunction PresentationLUTShape PixelData"
+    "SOPClassUID Modality PresentationIntentType BodyPartExamined AnatomicRegionSequence ViewPosition ViewCodeSequence "
+    "PatientOrientation PatientAge SamplesPerPixel NumberOfFrames PhotometricInterpretation Rows Columns BitsAllocated "
+    "BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit ModalityLUTSequence RescaleSlope "
+    "RescaleIntercept VOILUTSequence WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelData"
 )
 _READ = [Tag(keyword) for keyword in _KEYWORDS.split()]
 
 _FILMS = ("CR", "DX", "DR", "RG")  # PS3.3 C.7.3.1.1.1; DR is in no edition, but in files
 _UNTOLD = ("", "OT", "SC")  # what converters from other pictures write
 _FRONTAL = ("", "AP", "PA")  # PS3.3 C.8.1.1
+_FRONTAL_MEANINGS = re.compile("AP|PA|FRONTAL|ANTERO.?POSTERIOR|POSTERO.?ANTERIOR")  # PS3.16 CID 4010
 _OTHER_VIEWS = re.compile("LL|RL|[LR]L?[DO]|[LR][AP]O|.*LAT.*|.*OBL.*|.*DECUB.*")
 _CHEST = re.compile("CHEST|THORAX|TORAX|LUNGS?")
+# Codes of postero-anterior and chest in older editions of PS3.16, which pydicom does not lead to those of today
+_TODAY = {"R-10214": "272479007", "T-D3000": "816094009", "51185008": "816094009"}
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}
 # What pydicom and the decoders raise on damaged data
 _DAMAGE = (
@@ -135,19 +138,33 @@ def doubts(ds: Dataset) -> list[str]:
         notes.append("The file does not say that it is an X-ray (Modality).")
     elif modality not in _FILMS:
         raise OtherFilmError(f"Expected a chest X-ray (Modality CR or DX), received {modality}.")
+    raw = ds.get("SOPClassUID") == uid.DigitalXRayImageStorageForProcessing
+    if raw or _code(ds, "PresentationIntentType") == "FOR PROCESSING":  # PS3.3 C.8.11.1.1.1
+        notes.append("The film is raw (FOR PROCESSING): the model has only seen films made to be looked at.")
     if int(ds.get("NumberOfFrames", 1)) != 1:
         raise UnreadableError(f"Expected one picture in the file, received {int(ds.NumberOfFrames)} frames.")
     if ds.SamplesPerPixel != 1 or ds.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(f"Expected a grey picture, received {_code(ds, 'PhotometricInterpretation')}.")
-    meanings = [str(item.get("CodeMeaning", "")).upper() for item in ds.get("ViewCodeSequence", [])]  # PS3.16 CID 4010
-    if _OTHER_VIEWS.fullmatch(view) or (view not in ("AP", "PA") and any(map(_OTHER_VIEWS.fullmatch, meanings))):
+    known, own = _meanings(ds, "ViewCodeSequence", "CID4010")
+    views = known + own
+    axes = ds.get("PatientOrientation")  # of rows and columns; PS3.3 C.7.6.1.1.1
+    lateral = isinstance(axes, MultiValue) and re.fullmatch("[AP][HFLR]{0,2}", axes[0])
+    other = lateral or any(map(_OTHER_VIEWS.fullmatch, views))
+    if _OTHER_VIEWS.fullmatch(view) or (other and view not in ("AP", "PA")):
         raise OtherFilmError(f"Expected a frontal film (ViewPosition PA or AP), received {view or 'another view'}.")
     if view not in _FRONTAL:
         notes.append(f"The view {view} is not known here: is it a frontal film?")
-    if part and not _CHEST.search(part):
-        raise OtherFilmError(f"Expected a film of the chest (BodyPartExamined), received {part}.")
-    if part and not _CHEST.fullmatch(part):
-        notes.append(f"The body part is {part}: the model has only seen chests.")
+    elif other or (views and not view and not any(map(_FRONTAL_MEANINGS.fullmatch, views))):
+        notes.append("The view is not known here: is it a frontal film?")
+    known, own = _meanings(ds, "AnatomicRegionSequence", "CID4009")
+    parts = [part, *known] if part else known
+    for told in parts:
+        if not _CHEST.search(told):
+            raise OtherFilmError(f"Expected a film of the chest (BodyPartExamined), received {told}.")
+        if not _CHEST.fullmatch(told):
+            notes.append(f"The body part is {told}: the model has only seen chests.")
+    if own and not parts and not any(map(_CHEST.search, own)):
+        notes.append("The body part is not known here: is it a film of the chest?")
     if age := re.fullmatch(r"(\d{3})([DWMY])", str(ds.get("PatientAge", ""))):  # PS3.5 6.2, AS
         years = int(age[1]) * _YEARS[age[2]]
         if years >= 18:
@@ -182,6 +199,29 @@ def _code(ds: Dataset, keyword: str) -> str:
     value = ds.get(keyword, "")
     value = str(value[0] if isinstance(value, MultiValue) else value).strip().upper()[:16]
     return value if re.fullmatch("[A-Z0-9_ ]*", value) else "something else"
+
+
+def _meanings(ds: Dataset, keyword: str, group: str) -> tuple[list[str], list[str]]:
+    """What coded items mean: in the words of a context group of PS3.16, as far as it has them, and in the file's own.
+
+    The latter are free text in any language, so they are compared, never repeated.
+    """
+    if not ds.get(keyword):
+        return [], []
+    from pydicom.sr.codedict import Collection  # here, because loading its tables takes a tenth of a second
+    from pydicom.sr.coding import Code
+
+    known, own = [], []
+    for item in ds[keyword]:
+        value, meaning = (str(item.get(name) or "").strip().upper() for name in ("CodeValue", "CodeMeaning"))
+        if not (value or meaning):
+            continue
+        value = _TODAY.get(value, value)
+        codes = Code(value, "SCT", ""), Code(value, "SRT", "")  # which is also called SNM3 or 99SDM
+        concepts = Collection(group).concepts.values()
+        known += [each.meaning.upper() for each in concepts if each in codes or each.meaning.upper() == meaning]
+        own.append(meaning)
+    return known, own
 
 
 def _name_of(identifier: uid.UID | None) -> str:

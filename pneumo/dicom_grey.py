@@ -50,6 +50,8 @@ def padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
 
 def modality(values: np.ndarray, ds: Dataset) -> np.ndarray:
     """Stored values (n,) int32 -> what the detector meant, (n,). PS3.3 C.11.1: a table, or slope and intercept."""
+    if "ModalityLUTSequence" in ds:
+        unpack(ds.ModalityLUTSequence[0], ds)
     return apply_modality_lut(values, ds)
 
 
@@ -59,6 +61,9 @@ def voi(values: np.ndarray, ds: Dataset) -> np.ndarray:
         entries, first, bits = ds.VOILUTSequence[0].LUTDescriptor
         if not 8 <= bits <= 16:
             raise ValueError("no table of 8 to 16 bits")
+        if first > max(int(values.max()), 2**15 - 1):  # out of reach, so it is signed: rescaled values may be negative
+            first -= 2**16  # C.11.2.1.1; pydicom goes by the stored values, which may not
+        unpack(ds.VOILUTSequence[0], ds)
         wide = Dataset()  # for tables of 8 bits pydicom 3.0 counts the places in 8 bits, too
         wide.VOILUTSequence = [Dataset()]
         wide.VOILUTSequence[0].LUTDescriptor = [entries, first, 16]
@@ -75,6 +80,18 @@ def voi(values: np.ndarray, ds: Dataset) -> np.ndarray:
         return apply_windowing(values, window) / 255
     span = float(values.max()) - float(values.min())
     return (values - values.min()) / (span or 1.0)
+
+
+def unpack(item: Dataset, ds: Dataset) -> None:
+    """Give each entry of a table of 8 bits the word that pydicom expects: PS3.3 C.11.1.1.1 puts two into one."""
+    entries, data = item.LUTDescriptor[0] or 2**16, item.LUTData
+    if item.LUTDescriptor[2] != 8:
+        return
+    if isinstance(data, bytes):  # OW, else US
+        data = np.frombuffer(data, "<u2" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">u2")
+    pairs = np.atleast_1d(data).astype("<u2")  # the first of two is the low byte, as of pixels (PS3.5 8.1.1)
+    if pairs.size == (entries + 1) // 2:  # some files do have a word for each, which the Standard warns of
+        item.add_new("LUTData", "US", pairs.view(np.uint8)[:entries].tolist())
 
 
 def invert(shares: np.ndarray, ds: Dataset) -> np.ndarray:

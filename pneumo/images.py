@@ -133,11 +133,11 @@ def _grey(image: Image.Image, white_is_zero: bool) -> tuple[np.ndarray, tuple[st
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise UnreadableError("Expected grey values of 8 or 16 bits, received 32 bits.")
-        twelve = values.max() <= 0x0FFF
-        grey = (values >> (4 if twelve else 8)).astype(np.uint8)
+        bits = max(8, int(values.max()).bit_length())  # detectors of 10 to 14 bits leave the upper ones empty
+        grey = (values >> (bits - 8)).astype(np.uint8)
         if white_is_zero:  # Pillow inverts it for 8 bits only
             grey = 255 - grey
-        return grey, ("16-bit picture that holds 12-bit values: read as 12-bit.",) if twelve else ()
+        return grey, (f"16-bit picture that holds {bits}-bit values: read as {bits}-bit.",) if bits < 16 else ()
     if image.mode == "F":
         raise UnreadableError("Expected grey values of 8 or 16 bits, received floating point.")
     if image.has_transparency_data:

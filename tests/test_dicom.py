@@ -77,15 +77,30 @@ def look(data):
     return Film(pixels, "DICOM", pixels.shape[1], pixels.shape[0], tuple(notes))
 
 
-def grey(values, dtype=np.uint16, **elements):
+def grey(values, dtype=np.uint16, syntax=uid.ExplicitVRLittleEndian, **elements):
     """What those stored values become, in order, in a film that is full of them."""
-    return look(dicom(np.resize(np.array(values, dtype), (32, 32)), **elements)).pixels.ravel()[: len(values)].tolist()
+    film = look(dicom(np.resize(np.array(values, dtype), (32, 32)), syntax, **elements))
+    return film.pixels.ravel()[: len(values)].tolist()
 
 
 def table(entries, first, bits):
     item = Dataset()
     item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
     item.add_new("LUTData", "US", list(entries))
+    return Sequence([item])
+
+
+def packed(entries, vr):
+    """A table of 8 bits from 0 on, two entries a word, the first of them in the low byte."""
+    item, pairs = Dataset(), bytes([*entries, *[0] * (len(entries) % 2)])
+    item.add_new("LUTDescriptor", "US", [len(entries), 0, 8])
+    item.add_new("LUTData", vr, pairs if vr == "OW" else list(struct.unpack(f"<{len(pairs) // 2}H", pairs)))
+    return Sequence([item])
+
+
+def coded(value, meaning, scheme="SCT"):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return Sequence([item])
 
 
@@ -153,6 +168,31 @@ def test_voi_tables():  # C.11.2.1.1
     assert grey([0, 400, 1023, 4000], VOILUTSequence=table(long, 0, 8)) == [0, 100, 255, 255]
     after = {"RescaleSlope": 1, "RescaleIntercept": -100, "VOILUTSequence": table([0, 255, 51], 0, 8)}
     assert grey([100, 101, 102], **after) == [0, 255, 51]
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
+def test_a_voi_table_may_begin_below_zero_though_no_stored_value_is(syntax):  # C.11.2.1.1: SS, not told in implicit VR
+    rescaled = {"stored": 12, "RescaleSlope": 1, "RescaleIntercept": -100}
+    ramp = table([300 * place for place in range(201)], -100, 16)
+    assert grey([0, 100, 200], syntax=syntax, **rescaled, VOILUTSequence=ramp) == [0, 117, 233]  # of 65535
+    assert grey([40_000, 40_001, 40_002], syntax=syntax, VOILUTSequence=table([0, 255, 51], 40_000, 8)) == [0, 255, 51]
+    assert grey([0, 1], syntax=syntax, VOILUTSequence=table([51, 255], 300, 8)) == [51, 51], "all below the first"
+
+
+@pytest.mark.parametrize("vr", ["OW", "US"])
+def test_tables_of_eight_bits_hold_two_entries_a_word(vr, tmp_path):  # C.11.1.1.1 and C.11.2.1.1
+    negative = [255 - place for place in range(256)]
+    for sequence in ("ModalityLUTSequence", "VOILUTSequence"):
+        for syntax in (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian):
+            assert grey([0, 100, 255], np.uint8, syntax, **{sequence: packed(negative, vr)}) == [255, 155, 0]
+            assert grey([0, 1, 2, 9], syntax=syntax, **{sequence: packed([0, 255, 51], vr)}) == [0, 255, 51, 51]
+        (tmp_path / "film.dcm").write_bytes(dicom(RAMP, **{sequence: packed(negative, vr)}))
+        dcmtk("dcmconv", "+tb", tmp_path / "film.dcm", tmp_path / "big.dcm")
+        np.testing.assert_array_equal(look((tmp_path / "big.dcm").read_bytes()).pixels, 255 - RAMP)
+        cut = packed(negative, vr)
+        cut[0].LUTDescriptor[0] = 300
+        with pytest.raises(UnreadableError):
+            grey([0, 299], **{sequence: cut})
 
 
 @pytest.mark.parametrize(
@@ -338,16 +378,60 @@ def test_what_is_no_chest_film_is_refused_by_name(elements, error, words):
         look(dicom(np.zeros((32, 32), np.uint8), **elements))
 
 
-def test_a_lateral_view_may_be_told_in_its_code():
-    def coded(meaning, **elements):
-        item = Dataset()
-        item.CodeMeaning = meaning
-        return look(dicom(RAMP, ViewCodeSequence=Sequence([item]), **elements))
+@pytest.mark.parametrize(
+    ("view", "part", "axes"),
+    [
+        (coded("272479007", "postero-anterior"), coded("816094009", "Chest"), ["L", "F"]),
+        (coded("399348003", "von vorn"), coded("816094009", "Brustkorb"), ["R", "F"]),
+        (coded("R-10206", "de face", "SRT"), coded("T-D3000", "Poitrine", "SRT"), ["LF", "FR"]),
+        (coded("R-10214", "de face", "SNM3"), coded("51185008", "Poitrine"), None),
+        (coded("R-10202", "", "99SDM"), coded("T-28000", "Lung", "SRT"), "AP"),  # no two directions
+        (coded("", "postero-anterior"), coded("", "Thorax"), None),
+        (coded("7", "PA", "99ME"), coded("8", "Rx torax", "99ME"), None),
+        (coded("", ""), coded("", ""), ""),
+    ],
+)
+def test_a_frontal_chest_film_told_in_codes_has_no_warning(view, part, axes):
+    told = {"ViewCodeSequence": view, "AnatomicRegionSequence": part, "PatientOrientation": axes}
+    assert look(dicom(RAMP, **told)).warnings == ()
+    assert look(dicom(RAMP, **told, ViewPosition="PA", BodyPartExamined="CHEST")).warnings == ()
 
-    assert coded("postero-anterior").warnings == ()
-    for meaning in ("lateral", "Left Lateral", "Right oblique"):
-        with pytest.raises(OtherFilmError, match="frontal film"):
-            coded(meaning)
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ViewCodeSequence": coded("", "lateral")},
+        {"ViewCodeSequence": coded("", "Left Lateral")},
+        {"ViewCodeSequence": coded("", "Right oblique")},
+        {"ViewCodeSequence": coded("399173006", "seitlich")},
+        {"ViewCodeSequence": coded("R-10236", "Profil gauche", "SRT")},
+        {"ViewCodeSequence": coded("R-102CD", "", "SNM3")},
+        {"ViewCodeSequence": coded("399135007", "LAO")},
+        {"ViewCodeSequence": coded("R-10206", "left lateral", "SRT")},  # contradicts itself
+        {"PatientOrientation": ["A", "F"]},
+        {"PatientOrientation": ["PR", "F"]},
+    ],
+)
+def test_a_lateral_or_oblique_view_may_be_told_without_view_position(elements):
+    with pytest.raises(OtherFilmError, match=r"frontal film.*received another view"):
+        look(dicom(RAMP, **elements))
+    (warning,) = look(dicom(RAMP, **elements, ViewPosition="PA")).warnings  # contradicts itself
+    assert "is it a frontal film" in warning
+
+
+@pytest.mark.parametrize(
+    ("region", "word"),
+    [
+        (coded("85562004", "Hand"), "HAND"),
+        (coded("T-D8700", "Main", "SRT"), "HAND"),
+        (coded("818981001", "Bauch"), "ABDOMEN"),
+        (coded("T-D4000", "Abdomen", "SRT"), "ABDOMEN"),
+    ],
+)
+def test_another_part_of_the_body_may_be_told_in_its_code(region, word):
+    for elements in ({}, {"BodyPartExamined": "CHEST"}):
+        with pytest.raises(OtherFilmError, match=f"film of the chest.*received {word}"):
+            look(dicom(RAMP, AnatomicRegionSequence=region, **elements))
 
 
 @pytest.mark.parametrize(
@@ -363,7 +447,18 @@ def test_a_lateral_view_may_be_told_in_its_code():
         ({"PatientAge": "011M"}, ["younger or older"]),
         ({"PatientAge": "003W"}, ["younger or older"]),
         ({"PatientAge": "old"}, []),
+        ({"PresentationIntentType": "FOR PROCESSING"}, ["is raw"]),
+        ({"SOPClassUID": uid.DigitalXRayImageStorageForProcessing}, ["is raw"]),
+        ({"SOPClassUID": uid.DigitalXRayImageStorageForPresentation}, []),
+        ({"PresentationIntentType": "FOR PRESENTATION"}, []),
         ({"ViewPosition": "STANDING"}, ["view STANDING is not known"]),
+        ({"ViewCodeSequence": coded("399061009", "axial")}, ["view is not known"]),
+        ({"ViewCodeSequence": coded("R-10256", "Scheitel", "SRT")}, ["view is not known"]),
+        ({"ViewCodeSequence": coded("47", "Doe^Jane", "99ME")}, ["The view is not known here: is it a frontal film?"]),
+        ({"ViewCodeSequence": coded("47", "Thorax stehend", "99ME"), "ViewPosition": "AP"}, []),
+        ({"AnatomicRegionSequence": coded("47", "Doe^Jane", "99ME")}, ["The body part is not known here: is it"]),
+        ({"AnatomicRegionSequence": coded("47", "Brustkorb", "99ME"), "BodyPartExamined": "CHEST"}, []),
+        ({"AnatomicRegionSequence": coded("416550000", "Babygramm")}, ["body part is CHEST AND ABDOMEN"]),
         ({"BodyPartExamined": "CHESTABDOMEN"}, ["body part is CHESTABDOMEN"]),
         ({"BodyPartExamined": "Thorax"}, []),
     ],

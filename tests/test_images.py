@@ -92,8 +92,20 @@ def test_jpeg_gives_the_ramp_within_what_jpeg_loses(mode):
     assert np.abs(film.pixels.astype(int) - RAMP).max() <= 2
 
 
-def test_only_twelve_bits_in_sixteen_are_said():
-    assert "12-bit" in decode(READ["PNG 12 bit in 16"]).warnings[0]
+@pytest.mark.parametrize("shift", range(9))
+def test_sixteen_bits_are_read_as_the_bits_that_they_hold_and_fewer_are_said(shift):
+    for read in (decode(encode(Image.fromarray(WORDS << shift), "PNG")), decode(tiff(WORDS << shift, photometric=1))):
+        np.testing.assert_array_equal(read.pixels, RAMP)
+        assert [f"read as {8 + shift}-bit" in warning for warning in read.warnings] == [True] * (shift < 8)
+
+
+def test_the_brightest_value_tells_the_bits():
+    pixels = decode(tiff(WORDS + 1, photometric=1)).pixels  # 256 takes a ninth bit
+    np.testing.assert_array_equal(pixels, (RAMP.astype(int) + 1) // 2)
+    assert (decode(tiff(WORDS // 16, photometric=1)).pixels == RAMP // 16).all(), "never fewer than eight"
+
+
+def test_a_picture_of_sixteen_or_of_eight_bits_has_no_warning():
     assert decode(READ["PNG 16 bit"]).warnings == decode(READ["PNG 8 bit"]).warnings == ()
 
 
