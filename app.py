@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from flask import Flask, Request, Response, g, jsonify, render_template, request
 from flask.logging import default_handler
 from PIL import Image
 from werkzeug.exceptions import HTTPException
+from werkzeug.serving import WSGIRequestHandler
 
 from pneumo import __version__, access, admission, body, heatmap, logs
 from pneumo.card import read_card
@@ -37,7 +39,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer the page's own form would come from Origin: null
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -54,6 +56,18 @@ class MemoryRequest(Request):
 
     def _get_file_stream(self, *_: object, **__: object) -> io.BytesIO:  # type: ignore[override]
         return io.BytesIO()
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Flask's own server without its lines about requests, which have addresses and whatever was asked for."""
+
+    def log(self, *_: object) -> None:
+        """Write nothing."""
+
+    def handle(self) -> None:
+        """Hang up on whoever asks for what is no URL; the server would write from where."""
+        with suppress(ValueError):
+            super().handle()
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -109,7 +123,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             return
         key = access.check_key(keys, request.headers.get("Authorization"))
         if request.endpoint in READERS:
-            access.check_site(request.headers, request.host)
+            # Werkzeug's host is without the scheme's own port, and empty for names that it does not like: my_server
+            access.check_site(request.headers, request.host or request.headers.get("Host", ""))
             rate.take(key or access.client(request.remote_addr))
             with places.arriving():
                 receive()
@@ -216,11 +231,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         return jsonify(document)
 
     @app.errorhandler(PneumoError)
-    def refuse(error: PneumoError) -> tuple[Response | str, int, dict[str, str]]:
+    def refuse(error: PneumoError) -> tuple[Response | str, int, dict]:
         return as_problem(problem(error), error.headers)
 
     @app.errorhandler(413)
-    def too_large(_: HTTPException) -> tuple[Response | str, int, dict[str, str]]:
+    def too_large(_: HTTPException) -> tuple[Response | str, int, dict]:
         limit = app.config["MAX_CONTENT_LENGTH"]
         if max(request.content_length or 0, g.body.received) >= limit:
             most = f"{limit // 2**20} MB"
@@ -229,7 +244,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         return as_problem(problem(TooLargeError(f"Expected at most {most} in one request, received more.")))
 
     @app.errorhandler(HTTPException)
-    def other(error: HTTPException) -> tuple[Response | str, int, dict[str, str]] | Response:
+    def other(error: HTTPException) -> tuple[Response | str, int, dict] | Response:
         if error.code is None or error.code < 400:
             return error.get_response()
         name = error.name.lower().replace(" ", "_")
@@ -252,7 +267,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             version=__version__,
         )
 
-    def as_problem(body: dict, headers: dict[str, str] | None = None) -> tuple[Response | str, int, dict[str, str]]:
+    def as_problem(body: dict, headers: dict | None = None) -> tuple[Response | str, int, dict]:
         """RFC 9457 for programs, the page with the same words for people."""
         body = {"type": "about:blank", **body, "request_id": g.request_id}
         g.outcome = g.outcome or body["error"]
@@ -350,6 +365,6 @@ def outcome(count: int, problems: list[dict]) -> str:
 
 if __name__ == "__main__":
     try:
-        create_app().run(host="0.0.0.0", port=numbers()["PORT"])
+        create_app().run(host="0.0.0.0", port=numbers()["PORT"], request_handler=QuietHandler)
     except PneumoError as error:
         sys.exit(str(error))

@@ -31,7 +31,7 @@ def check_site(headers: Mapping[str, str], host: str) -> None:
     if site is not None:
         same = site in ("same-origin", "none")
     else:
-        same = origin is None or origin.partition("://")[2].lower() == host.lower()
+        same = origin is None or origin.lower().partition("://")[1:] == ("://", host.lower())
     if not same:
         raise CrossSiteError("Expected a request of this server's own page or of a program, received another page's.")
 

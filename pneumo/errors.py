@@ -10,7 +10,7 @@ class PneumoError(Exception):
 
     def __init__(self, message: str = "", retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.headers: dict[str, str | list[str]] = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
 class NoFileError(PneumoError):
@@ -110,7 +110,8 @@ class KeyRequiredError(PneumoError):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
-        self.headers = {"WWW-Authenticate": 'Bearer realm="pneumo", Basic realm="pneumo", charset="UTF-8"'}
+        # a line each: with both in one, Chromium asks for no key
+        self.headers = {"WWW-Authenticate": ['Bearer realm="pneumo"', 'Basic realm="pneumo", charset="UTF-8"']}
 
 
 class CrossSiteError(PneumoError):

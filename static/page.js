@@ -72,14 +72,16 @@ function send(job) {
   request.open("POST", upload.action);
   request.setRequestHeader("Accept", "text/html");
   request.setRequestHeader("X-Fragment", "1");
-  request.timeout = PATIENCE * 1000;
+  const began = Date.now();
+  const wait = () => { request.timeout = Date.now() - began + PATIENCE * 1000; }; // counts from send()
+  wait();
   request.upload.onprogress = ({ loaded, total }) => {
+    wait(); // the server bounds uploads; one that stands still is given up here
     find("progress", job.row).value = loaded / total;
     mark(job, "sending", `uploading ${Math.round((100 * loaded) / total)} %`);
   };
-  const began = Date.now();
   request.upload.onload = () => {
-    request.timeout = Date.now() - began + PATIENCE * 1000; // counts from the beginning: the upload takes nothing away
+    wait();
     mark(job, "reading", "reading");
   };
   request.onload = () => settle(job, request);
@@ -191,6 +193,8 @@ function refresh() {
     find("b", radio.parentElement).textContent = [...lines.rows].filter((line) => fits(line, radio.value)).length;
   }
   many.hidden = lines.rows.length < 2;
+  // A server behind a proxy may not know it. What a shell would take for its own is written in the other way.
+  for (const origin of findAll(".origin")) origin.textContent = location.origin.replace(/["$`]/g, encodeURIComponent);
   for (const button of findAll(".toggle")) button.ariaPressed = String(!root.classList.contains("no-map"));
   for (const slider of findAll(".opacity")) slider.value = 100 * (root.style.getPropertyValue("--overlay") || 1);
 }

@@ -55,10 +55,26 @@ def test_pages_of_other_sites_send_nothing(headers, allowed):
         assert client.get(path, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "allowed"),
+    [
+        ("my_server:5000", "http://my_server:5000", True),  # Werkzeug knows no such name
+        ("my_server:5000", "http://other_server:5000", False),
+        ("my_server:5000", "null", False),
+        ("lan.example:80", "http://lan.example", True),  # as some proxies pass it on
+    ],
+)
+def test_over_plain_http_the_page_is_known_by_any_name(host, origin, allowed):
+    answer = client_of().post("/predict", **FILM, headers={"Host": host, "Origin": origin})
+    assert answer.status_code == (200 if allowed else 403)
+
+
 def test_sites_without_http():
     access.check_site({}, "x")
     with pytest.raises(CrossSiteError):
         access.check_site({"Origin": "http://y"}, "x")
+    with pytest.raises(CrossSiteError):
+        access.check_site({"Origin": "null"}, "")
 
 
 def test_without_keys_nobody_needs_one():
@@ -102,8 +118,10 @@ def test_without_the_key_nothing_but_health_is_answered(headers):
     client = client_of(KEYS=HASH)
     for answer in (client.post("/predict", **FILM, headers=headers), client.get("/metrics", headers=headers)):
         assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
-        assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="pneumo", Basic realm="pneumo"')
-    assert client.get("/", headers=headers).status_code == 401
+        challenges = ['Bearer realm="pneumo"', 'Basic realm="pneumo", charset="UTF-8"']
+        assert answer.headers.getlist("WWW-Authenticate") == challenges
+    page = client.get("/", headers=headers | {"Accept": "text/html"})
+    assert (page.status_code, page.headers.getlist("WWW-Authenticate")) == (401, challenges)
     assert client.get("/health/live").status_code == client.get("/health/ready").status_code == 200
 
 

@@ -5,6 +5,9 @@ import io
 import json
 import logging
 import re
+import socket
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -17,6 +20,7 @@ from app import create_app
 from pneumo.images import MAX_PIXELS
 from tests.conftest import SAMPLES
 from tests.reliability.hostile import png_of
+from tests.reliability.server import ROOT, environment, free_port, until
 
 
 @pytest.fixture
@@ -212,7 +216,7 @@ def test_results_are_not_stored_and_headers_are_strict(client, film):
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
 def test_nothing_is_written_to_disk(client, film, monkeypatch):
@@ -235,6 +239,27 @@ def test_one_log_line_a_request_without_names(client, predictor, film, caplog):
     model = f"{predictor.card.name} {predictor.card.version}"
     assert re.fullmatch(rf"predict (NORMAL|PNEUMONIA) 200 \d+ ms model {model} request [0-9a-f]{{32}}", lines[0])
     assert not any("Jane" in line or "192.0.2.7" in line for line in lines)
+
+
+def test_python_app_py_logs_no_address_and_nothing_that_was_asked_for(tmp_path):
+    log, port = tmp_path / "log", free_port()
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment(PORT=port), stdout=stream, stderr=stream
+        )
+    try:
+        for asked in (b"/films/Jane_Doe_1970.dcm?x=Doe", b"/films/Jane Doe", b"http://[Jane"):
+            connection = until(lambda: socket.create_connection(("127.0.0.1", port), timeout=60), "a server")
+            with connection:
+                connection.sendall(b"GET " + asked + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                while connection.recv(4096):
+                    pass
+    finally:
+        server.terminate()
+        server.wait()
+    text = log.read_text()
+    assert text.count("none not_found 404") == 1  # the others are no requests
+    assert not any(word in text for word in ("Jane", "Doe", "1970", "127.0.0.1 - -", "('127.0.0.1'"))
 
 
 def test_health_and_openapi(client, predictor):

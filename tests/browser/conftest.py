@@ -2,25 +2,40 @@
 
 import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
 from app import create_app
+from tests.test_access import HASH
 
+HOSTS = ("lan.example", "my_server", "a$b.example")  # this machine, but to a browser as any other
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
 
 
-@pytest.fixture(scope="session")
-def site(predictor):
-    server = make_server("127.0.0.1", 0, create_app({"PREDICTOR": predictor}), threaded=True)
+@contextmanager
+def served(**config):
+    server = make_server("127.0.0.1", 0, create_app(config), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def site(predictor):
+    with served(PREDICTOR=predictor) as site:
+        yield site
+
+
+@pytest.fixture
+def site_with_keys(predictor):
+    with served(PREDICTOR=predictor, KEYS=HASH) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +45,8 @@ def browser():
         pytest.fail("Expected Chromium for the browser tests, found none; Debian: apt install chromium", pytrace=False)
     expect.set_options(timeout=30_000)  # the machine may be busy with other things
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS.split())
+        rules = "--host-resolver-rules=" + ",".join(f"MAP {host} 127.0.0.1" for host in HOSTS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS.split(), rules])
         yield browser
         browser.close()
 
@@ -39,11 +55,12 @@ def browser():
 def open_page(browser, site):
     """Open the page; afterwards there must have been no complaint in the console and no request to another host.
 
-    `expected` are the parts of the only complaints that are right, such as the status of a refused film.
+    `expected` are the parts of the only complaints that are right, such as the status of a refused film; `at` names
+    another site than the usual one.
     """
     contexts, complaints, foreign = [], [], []
 
-    def open_page(expected=(), **options):
+    def open_page(expected=(), at=site, **options):
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
         contexts.append(context)
         context.set_default_timeout(30_000)
@@ -53,14 +70,14 @@ def open_page(browser, site):
                 complaints.append(message.text)
 
         def request(sent):
-            if not sent.url.startswith((site + "/", "data:", f"blob:{site}/")):
+            if not sent.url.startswith((at + "/", "data:", f"blob:{at}/")):
                 foreign.append(sent.url)
 
         page = context.new_page()
         page.on("console", listen)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         context.on("request", request)
-        page.goto(site)
+        page.goto(at)
         return page
 
     yield open_page

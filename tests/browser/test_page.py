@@ -13,6 +13,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from app import create_app
+from tests.browser.conftest import HOSTS
+from tests.test_access import KEY
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "screenshots"
@@ -357,6 +359,33 @@ def test_a_server_that_stays_busy_is_named_after_a_while(open_page):
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
 
+def test_a_slow_upload_is_awaited_and_one_that_stands_still_is_not(open_page):
+    page = open_page()
+
+    def hurry(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("PATIENCE = 120;", "PATIENCE = 4;"))
+
+    page.route("**/page.js*", hurry)
+    page.reload()
+    page.unroute("**/page.js*")
+    network = page.context.new_cdp_session(page)
+
+    def throttle(rate):
+        network.send(
+            "Network.emulateNetworkConditions",
+            {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": rate},
+        )
+
+    throttle(1)
+    choose(page, film(SAMPLES[0]))
+    expect(page.locator(".row.failed")).to_contain_text("No answer came within 4 seconds.")
+    throttle(SAMPLES[0].stat().st_size / 8)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".answer, .row.failed")).to_have_count(1)
+    expect(page.locator(".answer")).to_have_count(1)
+
+
 def test_films_go_two_at_a_time_each_with_its_row(open_page):
     page = open_page()
     release = hold(page)
@@ -408,6 +437,39 @@ def test_without_javascript(open_page, site):
     page.get_by_role("button", name="Read the films").click()
     expect(page.locator(".problem")).to_contain_text("This kind of file is not read.")
     expect(page.locator(".answer")).to_have_count(0)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("host", HOSTS)
+def test_over_plain_http_by_any_name(open_page, site, host, javascript):
+    at = site.replace("127.0.0.1", host)
+    # meant for pages with TLS, and ignored without
+    page = open_page(at=at, java_script_enabled=javascript, expected=("Cross-Origin-Opener-Policy",))
+    page.locator("#samples button").first.click()
+    expect(page.locator(".answer")).to_have_count(1)
+    page.locator(".answer summary").click()
+    command = f'curl -F file=@film.jpeg "{at}/predict"'.replace("$", "%24")  # a shell would take it for a variable
+    expect(page.locator(".answer pre").nth(1)).to_have_text(command)
+
+
+def test_the_command_names_the_address_of_the_page(open_page, site, predictor):
+    page = open_page()
+    client = create_app({"PREDICTOR": predictor}).test_client()  # asked by a proxy as something else
+    html = client.post("/", data={"sample": SAMPLES[0].name}).text
+    page.route("**/", lambda route: route.fulfill(body=html, content_type="text/html"))
+    for name in ("fragment", "page"):
+        if name == "page":
+            page.reload()
+        else:
+            choose(page, film(SAMPLES[0]))
+        page.locator(".answer summary").click()
+        expect(page.locator(".answer pre").nth(1)).to_have_text(f'curl -F file=@film.jpeg "{site}/predict"')
+
+
+def test_with_the_key_the_page_is_that_of_a_server_without(open_page, site_with_keys):
+    page = open_page(at=site_with_keys, http_credentials={"username": "anyone", "password": KEY})
+    choose(page, film(SAMPLES[0]))
+    expect(page.locator(".answer")).to_have_count(1)
 
 
 def test_a_wrong_address_is_a_readable_page(open_page, site):
@@ -475,7 +537,11 @@ def test_print_shows_film_map_and_numbers(open_page):
     page.reload()
     choose(page, *map(film, SAMPLES[:2]))
     expect(page.locator(".answer")).to_have_count(2)
+    page.locator(".opacity").first.fill("0")
+    page.locator(".opacity").first.press("h")
+    expect(page.locator(".overlay").first).to_be_hidden()
     page.emulate_media(media="print")
+    expect(page.locator(".overlay").first).to_have_css("opacity", "1")  # its caption is printed, too
     for part in (".frame img >> nth=0", ".overlay", ".label", ".number", ".triage", ".bar", ".print-only"):
         expect(page.locator(".answer").first.locator(part).first).to_be_visible()
     for part in ("#upload", "#samples", ".controls >> nth=0", "summary >> nth=0", "footer"):
