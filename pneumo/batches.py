@@ -139,7 +139,7 @@ class Views(Batches):
 
 
 class StopWhen(keras.callbacks.Callback):
-    """End the training after `times` epochs on end of which `reached(logs)` holds; counts anew after a resume."""
+    """End the training after `times` epochs on end of which `reached(logs)` holds."""
 
     def __init__(self, reached: Callable[[dict], bool], times: int = 1) -> None:
         super().__init__()
@@ -150,15 +150,59 @@ class StopWhen(keras.callbacks.Callback):
         self.model.stop_training = self.model.stop_training or self.seen >= self.times
 
 
-class _ContinueOrder(keras.callbacks.Callback):
-    """After a resume the batches of the epochs already done must not come again."""
+class _Resume(keras.callbacks.BackupAndRestore):
+    """Goes on with a killed fit as if it had not been killed: the same batches, dropout, patience and history.
 
-    def __init__(self, batches: Batches) -> None:
-        super().__init__()
-        self.batches = batches
+    An epoch is done once all other callbacks are through with it, which measure it, keep its weights and write its row:
+    it is backed up when the next one begins, the last when training ends. What was not done is done again.
+    """
+
+    def __init__(self, folder: Path, history: Path, batches: Batches | None, others: Sequence) -> None:
+        super().__init__(folder, double_checkpoint=True, delete_checkpoint=False)
+        self.history, self.batches, self.others, self.done = history, batches, others, None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.batches.start(self.model._initial_epoch or 0)  # where BackupAndRestore says to go on
+        super().on_train_begin(logs)
+        self.start = self.model._initial_epoch or 0
+        if self.batches:
+            self.batches.start(self.start)
+        if not self.start:
+            self.history.unlink(missing_ok=True)
+            return
+        rows = read_rows(self.history)[: self.start]
+        unfinished = self.history.with_suffix(".unfinished")
+        with unfinished.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        unfinished.replace(self.history)
+        optimizer = self.model.optimizer
+        steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+        for layer in self.model.layers:
+            if generator := getattr(layer, "seed_generator", None):  # of dropout: it has drawn once a step
+                generator.state.assign([keras.ops.convert_to_numpy(generator.state)[0], steps])
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        for other in self.others:
+            if isinstance(other, keras.callbacks.ModelCheckpoint):
+                other.best = min(float(row[other.monitor]) for row in rows)
+            if isinstance(other, StopWhen | keras.callbacks.ReduceLROnPlateau):
+                for epoch, row in enumerate(rows):
+                    other.on_epoch_end(epoch, {name: float(value) for name, value in row.items()})
+            if isinstance(other, keras.callbacks.ReduceLROnPlateau):
+                optimizer.learning_rate = rate  # which had been lowered already
+        if self.model.stop_training:
+            self.model._initial_epoch = self.params["epochs"]
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch > self.start:
+            super().on_epoch_end(epoch - 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.done = epoch
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.done is not None:
+            super().on_epoch_end(self.done)
 
 
 class _Feed(PyDatasetAdapter):
@@ -245,38 +289,27 @@ def fit(
     add to the logs. TensorBoard's logs lie in `tensorboard-NAME`. `finished` has to follow once its outcome is kept.
     """
     history = folder / f"history-{name}.csv"
-    done = read_columns(history) if history.exists() else {}
-    callbacks = [
-        keras.callbacks.BackupAndRestore(folder / f"backup-{name}", double_checkpoint=True, delete_checkpoint=False),
-        *([_ContinueOrder(train)] if isinstance(train, Batches) else []),
-        # behind the backup, before whatever measures or keeps the averaged weights
-        *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if best and model.optimizer.use_ema else []),
-        *watchers,
-    ]
+    callbacks = list(watchers)
     if best:
+        kept = folder / f"best-{name}.weights.h5"
         callbacks.append(
-            keras.callbacks.ModelCheckpoint(
-                folder / f"best-{name}.weights.h5",
-                monitor=best,
-                mode="min",
-                save_best_only=True,
-                save_weights_only=True,
-                # of the epochs before the run was killed
-                initial_value_threshold=min(done.get(best, []), default=None),
-            )
+            keras.callbacks.ModelCheckpoint(kept, best, mode="min", save_best_only=True, save_weights_only=True)
         )
+        if model.optimizer.use_ema:  # before whatever measures or keeps the averaged weights
+            callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    batches = train if isinstance(train, Batches) else None
+    callbacks.append(_Resume(folder / f"backup-{name}", history, batches, callbacks[:]))
     arguments, feed = train, None
     if isinstance(train, Batches):
         feed = _Feed(train, class_weight=options.pop("class_weight", None))
         arguments = (feed,)
-    if not done or "seconds" in done:  # rows are appended under the columns that are there
-        callbacks.append(_Waiting(feed))
+    callbacks.append(_Waiting(feed))
     callbacks.append(keras.callbacks.CSVLogger(history, append=True))
     callbacks.append(keras.callbacks.TensorBoard(folder / f"tensorboard-{name}"))
     verbose = 1 if sys.stdout.isatty() else 2  # a progress bar for people, a line an epoch for log files
     model.fit(*arguments, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose, **options)
     if best:
-        model.load_weights(folder / f"best-{name}.weights.h5")
+        model.load_weights(kept)
 
 
 def finished(folder: Path, name: str) -> None:
@@ -284,15 +317,23 @@ def finished(folder: Path, name: str) -> None:
     shutil.rmtree(folder / f"backup-{name}", ignore_errors=True)
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a history that `fit` wrote, one an epoch."""
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Columns of a history that `fit` wrote: name -> (epochs,) float64."""
-    with path.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_rows(path)
     return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]} if rows else {}
 
 
-def waiting_share(folder: Path, name: str) -> float | None:
-    """Share of the time of all epochs of a `fit` on batches that training waited for one: 0..1, None if not known."""
-    history = folder / f"history-{name}.csv"
-    columns = read_columns(history) if history.exists() else {}
-    return float(np.average(columns["waiting"], weights=columns["seconds"])) if "waiting" in columns else None
+def waiting_share(folder: Path, *names: str) -> float | None:
+    """Share of all epochs' time, of these `fit`s on batches, that training waited for one: 0..1, None if unknown."""
+    histories = [folder / f"history-{name}.csv" for name in names]
+    columns = [read_columns(history) for history in histories if history.exists()]
+    if not columns or any("waiting" not in found for found in columns):
+        return None
+    waiting, seconds = (np.concatenate([found[key] for found in columns]) for key in ("waiting", "seconds"))
+    return float(np.average(waiting, weights=seconds))

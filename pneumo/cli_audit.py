@@ -84,7 +84,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
         "model": card.model,
     }
     for one in filter(None, result["decisive"].values()):
-        one["files"] = [films[i].path.name for i in one.pop("films")]
+        one["files"] = [click.format_filename(films[i].path.name) for i in one.pop("films")]
     click.echo(f"{result['n']} films of {result['patients']} patients, threshold {card.threshold:.4f}")
     for table in (audit_report.acquisition_table, audit_report.model_table, audit_report.interventions_table):
         click.echo("\n" + "\n".join(audit_report.columns(table(result))))
@@ -99,7 +99,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
             target,
             scores["all"],
             logit,
-            [film.path.name for film in films],
+            [click.format_filename(film.path.name) for film in films],
             lambda i: predictor.predict(films[i].path.read_bytes(), force=True),
             kermany=any(film.aetiology for film in films),  # their file names
         )

@@ -61,7 +61,7 @@ def evaluate(
         if isinstance(result, str):
             return result
         if result.refused:
-            refused.append(example.path.name)
+            refused.append(click.format_filename(example.path.name))
         film = result.film
         coloured = float((result.strengths > 0).mean())
         return result.probability, float(film.pixels.mean()), film.width * film.height, coloured
@@ -133,7 +133,7 @@ def evaluate(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     if report:
-        names = [film.path.name for film in films]
+        names = [click.format_filename(film.path.name) for film in films]
         written = write_report(
             report,
             result,

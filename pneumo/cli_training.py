@@ -1,11 +1,14 @@
 """`pneumo pretrain | recipes | train | experiment | compare | notebook | document`: what needs TensorFlow and more."""
 
+import os
 from pathlib import Path
 
 import click
 
 from pneumo.card import DEFAULT_MODEL, MODELS, RECIPE_CARDS
 
+SEED = click.IntRange(0, 2**32 - 1)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
 FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 data_option = click.option(
     "--data",
@@ -61,7 +64,7 @@ def _parts(data: Path) -> dict:
 @click.option(
     "--acquisition", type=click.FloatRange(0), help="Its share of the usual blur, resampling and compression."
 )
-@click.option("--seed", default=0, show_default=True)
+@seed_option
 def pretrain(
     data: Path,
     run: Path,
@@ -110,7 +113,7 @@ def recipes() -> None:
     help="Weights to begin with: chest-xray (of `pneumo pretrain` if it ran here, else the shipped one), imagenet (a "
     "download), an .npz, or none; else the recipe's.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Of VGG-16 with the base frozen; else the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="At most; of VGG-16, with the base frozen. Else the recipe's.")
 @click.option("--tune-epochs", type=click.IntRange(0), help="Of VGG-16 with the last block unfrozen; 0 for none.")
 @click.option("--image-size", "size", type=click.IntRange(64), help="Pixels a side; else the recipe's.")
 @click.option(
@@ -121,7 +124,7 @@ def recipes() -> None:
 @click.option(
     "--elsewhere", type=FOLDER, help="Frontal films of other hospitals, not to be refused; else adults beside the data."
 )
-@click.option("--seed", default=0, show_default=True)
+@seed_option
 @click.option(
     "--card", type=click.Path(path_type=Path), help="What to write; else the shipped card or recipes/NAME.json."
 )
@@ -168,6 +171,8 @@ def train(
         raise click.BadParameter(f"expected imagenet or none for {name}, received {base!r}.", param_hint="--base")
     if config.network == "cnn" and config.base_weights:
         raise click.BadParameter(f"expected none for {name}, received {base!r}.", param_hint="--base")
+    if config.network != "vgg16" and tune_epochs is not None:
+        raise click.BadParameter(f"{name} has no frozen base: it trains as a whole.", param_hint="--tune-epochs")
     if config.network == "vgg16" and config.base_weights is None:
         raise click.BadParameter("VGG-16 needs a base: its layers stay as they are.", param_hint="--base")
     if config.network == "vgg16" and config.size % POSITION:
@@ -211,7 +216,7 @@ def compare(folder: Path, out: Path, data: Path) -> None:
 @click.argument("ideas", nargs=-1, metavar="[IDEA]...")
 @data_option
 @click.option("--base", default="chest-xray", show_default=True, help="Weights to try it on: chest-xray or an .npz.")
-@click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="Once for each run.")
+@click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,), show_default=True, help="Once for each run.")
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True, help="Checkpoints."
 )
@@ -262,7 +267,10 @@ def find_base(base: str) -> Path | str | None:
     if base != "chest-xray":
         candidates = [Path(base)]
     else:
-        candidates = [Path("runs/pretrain/base.npz"), MODELS / f"{DEFAULT_MODEL}.base.npz"]
+        own = Path("runs/pretrain/base.npz")
+        # seen from here, which for a notebook is its folder: it prints what it found, and is for other machines, too
+        elsewhere = [os.path.relpath(path) for path in (MODELS.parent / own, MODELS / f"{DEFAULT_MODEL}.base.npz")]
+        candidates = [own, *map(Path, elsewhere)]
     for path in candidates:
         if path.is_file():
             return path
@@ -283,9 +291,19 @@ def notebook(values: tuple[str, ...], out: Path | None) -> None:
     book = nbformat.read(path, as_version=4)
     parameters = next(c for c in book.cells if "parameters" in c.metadata.get("tags", []))
     original = parameters.source
+    known = [target.id for line in ast.parse(original).body for target in line.targets]
     for value in values:
         name, _, text = value.partition("=")
-        ast.literal_eval(text)  # a literal, not code
+        try:
+            ast.literal_eval(text)  # a literal, not code
+        except (SyntaxError, ValueError):
+            name = None
+        if name not in known:
+            raise click.BadParameter(
+                f"expected NAME=VALUE, the value as Python writes it, the name one of {', '.join(known)}; received "
+                f"{value!r}.",
+                param_hint="--set",
+            )
         parameters.source += f"\n{name} = {text}"
     where = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(book, timeout=None, resources=where, coalesce_streams=True)

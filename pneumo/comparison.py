@@ -166,6 +166,8 @@ def differs(recipe: Recipe, card: dict) -> str:
         words.append(f"{config['size']} pixels instead of {size}")
     if config["epochs"] != wanted.epochs:
         words.append(f"at most {config['epochs']} epochs instead of {wanted.epochs}")
+    if wanted.network == "vgg16" and config["tune_epochs"] != wanted.tune_epochs:
+        words.append(f"the last block tuned for {config['tune_epochs']} epochs instead of {wanted.tune_epochs}")
     if card["base"] != recipe.base:
         words.append(f"{'random' if card['base'] == 'none' else card['base']} weights instead of {recipe.base}")
     if card["base"] == "chest-xray":

@@ -1,7 +1,8 @@
 """A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays and batches.
 
 Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj);
-of other names each is its own patient, unless films lie in a folder for each. Knows nothing of networks.
+of other names each is its own patient, unless films lie in a folder for each, who is called as the folder is, in
+whichever of the two. Knows nothing of networks.
 """
 
 import hashlib
@@ -24,7 +25,8 @@ PARTS = ("train", "validation", "internal_test")
 SPLIT_SEED = 0
 _PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-\d+(?:-\d+)?")
-_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"}
+_DICOM = {".dcm", ".dicom"}
+_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"} | _DICOM
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,21 @@ class Example:
         return LABELS.index(self.label)
 
 
-def patient_key(name: str) -> tuple[str, str | None]:
-    """Patient key and aetiology of a file name.
+def patient_key(name: str, label: str) -> tuple[str, str | None]:
+    """Patient key and aetiology of a film that lies in the folder `label`.
 
-    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients.
+    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients. Viewers export
+    DICOM files as IM-0001-0001.dcm, of whoever it is: those names tell nothing, and none does that contradicts the
+    folder.
     """
-    stem = bare_name(Path(name))
-    if match := _PNEUMONIA.fullmatch(stem):
-        return f"{match[1]}_{match[2]}", match[2]
-    if match := _NORMAL.fullmatch(stem):
-        return f"{match[1]}-{match[2]}", "normal"
-    return stem, None
+    path = Path(name)
+    stem = bare_name(path)
+    if path.suffix.lower() not in _DICOM:
+        if label == "PNEUMONIA" and (match := _PNEUMONIA.fullmatch(stem)):
+            return f"{match[1]}_{match[2]}", match[2]
+        if label == "NORMAL" and (match := _NORMAL.fullmatch(stem)):
+            return f"{match[1]}-{match[2]}", "normal"
+    return f"{label}/{stem}", None  # both folders may count from 1
 
 
 def bare_name(path: Path) -> str:
@@ -66,14 +72,19 @@ def is_picture(path: Path) -> bool:
     Archives name DICOM files IM0001 or 1.2.840.7: where a name has no suffix, or a number as suffix, the file's prefix
     tells (PS3.10 7.1). DICOMDIR is their table of contents.
     """
-    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+    if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
-    if path.suffix.lower() in _SUFFIXES:
-        return True
-    if path.suffix[1:].strip("0123456789"):
-        return False
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    try:
+        if not path.is_file():
+            return False
+        if path.suffix.lower() in _SUFFIXES:
+            return True
+        if path.suffix[1:].strip("0123456789"):
+            return False
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except PermissionError:
+        return True  # whoever reads it says so
 
 
 def scan(folder: Path) -> list[Example]:
@@ -90,9 +101,9 @@ def scan(folder: Path) -> list[Example]:
         if not paths:
             raise FileNotFoundError(f"Expected films in {folder / label}, found none.")
         for path in paths:
-            patient, aetiology = patient_key(path.name)
-            if path.parent != folder / label:
-                patient = path.relative_to(folder / label).parts[0]
+            patient, aetiology = patient_key(path.name, label)
+            if path.parent != folder / label:  # as the data set's own films never lie
+                patient, aetiology = path.relative_to(folder / label).parts[0], None
             examples.append(Example(path, label, aetiology, patient))
     return examples
 
@@ -125,18 +136,25 @@ def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_
     """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
 
     Raises:
-        PneumoError: fewer than ten films of every aetiology.
+        PneumoError: fewer than ten patients, fewer than ten films of every aetiology, or a part without a label.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata = [example.aetiology or example.label for example in examples]
-    if max(Counter(strata).values()) < 10:
-        raise PneumoError(f"Expected at least ten films of a kind to split, received {dict(Counter(strata))}.")
-    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, children(examples, hashes))
+    strata, child = [example.aetiology or example.label for example in examples], children(examples, hashes)
+    if (patients := len(set(child))) < 10 or max(Counter(strata).values()) < 10:
+        raise PneumoError(
+            f"Expected at least ten patients and ten films of a kind to split, received {patients} patients and "
+            f"{dict(Counter(strata))}."
+        )
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, child)
     part_of = np.zeros(len(examples), int)
     for part, (_, held_out) in zip((2, 1), folds, strict=False):
         part_of[held_out] = part
-    return {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
+    parts = {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
+    for name, part in parts.items():
+        if len({example.label for example in part}) < len(LABELS):
+            raise PneumoError(f"Too few patients to split: no film of one label would be in {name.replace('_', ' ')}.")
+    return parts
 
 
 def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from pneumo.audit import NAMED, audit, score_films
 from pneumo.card import base_receipt, sha256
 from pneumo.dataset import Example, children, content_hashes, fingerprint, load
+from pneumo.errors import RunError
 from pneumo.faithfulness import choose, deletions, faithfulness
 from pneumo.nuisance import SIZE, features, interventions, most_typical
 from pneumo.operating import DEFAULT, calibrate, choose_points, sigmoid
@@ -74,13 +75,13 @@ def experiment(
     from pneumo.objective import CalibratedLoss
     from pneumo.training import logit_map, logits, train
 
-    started = time.monotonic()
     changes, of = find_idea(name).changes, sha256(base)
     config = replace(RECIPES["vgg16"].config, base_weights=base, seed=seed, **changes)
     label = f"{name.replace(' + ', '+').replace(' ', '-')}-{of[:8]}-{seed}"
+    known, result, chosen_on = known_films(parts, out / FILMS), {}, None
+    started = time.monotonic()
     trained = train(parts["train"], parts["validation"], runs / label, config)
     trained_seconds = time.monotonic() - started
-    known, result, chosen_on = known_films(parts, out / FILMS), {}, None
     for part in ("validation", *(("internal_test",) if test else ())):
         examples = parts[part]
         columns = [np.array(known[part][key]) for key in ("target", "score", "child")]
@@ -102,6 +103,7 @@ def experiment(
             seen = logit_map(config, trained.weights)
             result[part]["faithfulness"] = map_tested(seen, plain, chosen_on, result[part]["threshold"])
     contents = {
+        "films": known["fingerprint"],
         "idea": name,
         "changes": changes,
         "seed": seed,
@@ -124,6 +126,9 @@ def known_films(parts: dict[str, list[Example]], path: Path) -> dict[str, dict[s
     """Of validation and internal test: `file`, `target`, nuisance `score` and `child` of every film, kept in `path`.
 
     Those of `path` are taken if they are of the same films: all runs are measured by one score.
+
+    Raises:
+        RunError: runs of other films lie beside `path`.
     """
     held_out = ("validation", "internal_test")
     names = {part: [e.path.name for e in parts[part]] for part in held_out}
@@ -134,6 +139,8 @@ def known_films(parts: dict[str, list[Example]], path: Path) -> dict[str, dict[s
         same = {part: known[part]["file"] for part in held_out} == names
         if same and known.get("fingerprint") == fingerprint(hashes):
             return known
+        if len(list(path.parent.glob("*.json"))) > 1:
+            raise RunError(f"{path.parent} holds runs of other films: name another folder with --out.")
     of = np.repeat(list(parts), [len(part) for part in parts.values()])
     score, child = score_films(every), children(every, hashes)
     known = {"fingerprint": fingerprint(hashes)} | {

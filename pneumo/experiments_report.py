@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumo.audit import contradicted, decisive, matched
-from pneumo.card import read_card
+from pneumo.card import MODELS, read_card
 from pneumo.errors import RunError
 from pneumo.evaluation import bootstrap, measure, summary
 from pneumo.experiments import FILMS
@@ -33,14 +33,19 @@ def write_page(folder: Path, out: Path) -> Path:
     What people read out of the runs lies beside them, in `folder`/lessons.md, if anywhere.
 
     Raises:
-        RunError: there is no run.
+        RunError: there is no run, or one of other films than those that are known there.
     """
     films = folder / FILMS
-    runs = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json")) if p != films]
-    if not runs:
+    found = {p: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json")) if p != films}
+    if not found:
         raise RunError(f"Expected runs in {folder}, found none: run `pneumo experiment NAME` first.")
     parts = json.loads(films.read_text(encoding="utf-8"))
     known = parts["validation"]
+    for path, run in found.items():  # the first ones do not tell
+        of = run.get("films", parts["fingerprint"])
+        if of != parts["fingerprint"] or len(run["validation"]["logit"]) != len(known["target"]):
+            raise RunError(f"{path} is of other films than {films}.")
+    runs = found.values()
     groups = defaultdict(list)  # (base, idea) -> a run a seed
     order = list(IDEAS)
     for run in sorted(runs, key=lambda run: ([order.index(one) for one in run["idea"].split(" + ")], run["seed"])):
@@ -65,10 +70,10 @@ def write_page(folder: Path, out: Path) -> Path:
 
 
 def command(run: dict) -> str:
-    """What makes a run again, on the base that is shipped unless it names another."""
-    base = run["base"]["sha256"]
-    on = "" if base == _shipped_base() else f" --base {base[:8]}.npz"
-    return f'pneumo experiment "{run["idea"]}" --seed {run["seed"]}{on}'
+    """What makes a run again: without a base it would be one of the reader's own, had `pneumo pretrain` made one."""
+    shipped, base = read_card(roles=()).contents["files"]["base"], run["base"]["sha256"]
+    name = f"{MODELS.name}/{shipped['file']}" if base == shipped["sha256"] else f"{base[:8]}.npz"
+    return f'pneumo experiment "{run["idea"]}" --seed {run["seed"]} --base {name}'
 
 
 def _shipped_base() -> str:

@@ -5,6 +5,7 @@ from folders, where there are any. All pictures of the folders teach; they are m
 without a part of them, no patient on both sides.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def pictures(folder: Path | None) -> Pictures:
             found.append(decode(path.read_bytes()).pixels)
         except PneumoError:
             continue  # a note beside the pictures
-        folds.append(patients.setdefault(path.stem.rpartition("_")[0] or path.stem, len(patients)) % FOLDS)
+        patient = re.fullmatch(r"(\d{8})_\d{3}", path.stem)
+        folds.append(patients.setdefault(patient[1] if patient else path, len(patients)) % FOLDS)
     return found, np.array(folds, int)
 
 

@@ -134,7 +134,8 @@ def calibrate(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict
     """The card's `calibration`: slope and intercept of `method`, which has the lower Brier score on films left out.
 
     `brier` is that of each method, fitted on four fifths of the patients and measured on the others; None where a
-    label has fewer than FOLDS patients, and then it is Platt. Isotonic regression is measured and never chosen: its
+    label has fewer than FOLDS patients or the method finds no slope above 0, as temperature does where the logits lie
+    off by a lot. Without both it is Platt. Isotonic regression is measured and never chosen: its
     steps give many films one probability, 0 and 1 among them, which hides their order and has no logit for the map.
 
     Raises:
@@ -142,7 +143,8 @@ def calibrate(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict
     """
     target, logit, patients = np.asarray(target), np.asarray(logit, float), np.asarray(patients)
     brier = {name: _left_out_brier(target, logit, patients, fit) for name, fit in _METHODS.items()}
-    by_temperature = None not in brier.values() and brier["temperature"] < brier["Platt"]
+    both = brier["temperature"] is not None and brier["Platt"] is not None
+    by_temperature = both and brier["temperature"] < brier["Platt"]
     slope, intercept = fit_platt(target, logit, intercept=not by_temperature)
     return {
         "method": "temperature" if by_temperature else "Platt",
@@ -206,7 +208,10 @@ _METHODS = {"Platt": _scaled(True), "temperature": _scaled(False), "isotonic": _
 
 
 def _left_out_brier(target: np.ndarray, logit: np.ndarray, patients: np.ndarray, fit: Callable) -> float | None:
-    """Brier score of films whose patients the fit has not seen; in sample, isotonic would always look best."""
+    """Brier score of films whose patients the fit has not seen; in sample, isotonic would always look best.
+
+    None where a label has too few patients, or the fit says that the logits do not rise with pneumonia.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
     if min(len(set(patients[target == label])) for label in (0, 1)) < FOLDS:
@@ -214,5 +219,8 @@ def _left_out_brier(target: np.ndarray, logit: np.ndarray, patients: np.ndarray,
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(logit, target, patients)
     probability = np.empty(len(target))
     for seen, left_out in folds:
-        probability[left_out] = fit(target[seen], logit[seen])(logit[left_out])
+        try:
+            probability[left_out] = fit(target[seen], logit[seen])(logit[left_out])
+        except ValueError:
+            return None
     return float(np.mean((probability - target) ** 2))

@@ -17,6 +17,7 @@ from pneumo.audit import score_films, weigh
 from pneumo.batches import XLA, Batches, claim, finished, fit, quickest_precision, read_columns, waiting_share
 from pneumo.card import base_receipt, sha256
 from pneumo.dataset import AETIOLOGIES, Example, load
+from pneumo.errors import PneumoError
 
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
 
@@ -99,7 +100,15 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
     """Train the base and write `base.npz` (float16, folded) into `folder`; continues what is already there.
 
     `validation` is only watched: nothing is chosen by it. Returns the path of the weights.
+
+    Raises:
+        PneumoError: films whose aetiology nobody knows.
     """
+    if unknown := sum(e.aetiology is None for e in [*train, *validation]):
+        raise PneumoError(
+            "Expected file names that tell normal, bacterial and viral apart, as those of the data set do: the base is "
+            f"trained on that. {unknown} of {len(train) + len(validation)} films are called otherwise."
+        )
     claim(folder, config, config.start, [*train, *validation])
     keras.utils.set_random_seed(config.seed)
     with quickest_precision():

@@ -186,6 +186,7 @@ IDEAS: dict[str, Idea] = {
         "plain augmentation, and in half of the films sharpness and tone of another, of either class",
         {"augmentation": "exchange, flip, crop, jitter, shift, rotation"},
     ),
+    "144 pixels": Idea("films of 144 pixels instead of 112, on a base that saw 112", {"size": 144}),
     "more acquisition": Idea("blur, resampling, noise and compression twice as often", {"acquisition": 1.0}),
     "equalised": Idea("histogram equalisation first", {"steps": ("equalise",)}),
     "CLAHE": Idea("local histogram equalisation first", {"steps": ("clahe",)}),

@@ -79,7 +79,7 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     columns = {name: read_history(folder, name) for name in candidates}
     histories = {name: {key: values.tolist() for key, values in found.items()} for name, found in columns.items()}
     seconds = sum(sum(history.get("seconds", [])) for history in histories.values())
-    waiting = waiting_share(folder, next(reversed(candidates)))
+    waiting = waiting_share(folder, *candidates)
     return Trained(weights, layers, loss, histories, round(seconds), waiting, precision)
 
 
@@ -103,7 +103,11 @@ def _tail(train: list[Example], validation: list[Example], folder: Path, config:
     if config.matched:
         weights = weights * weigh(target, score, config.matched)
 
-    def run(model: keras.Model, name: str, trainable: tuple[str, ...], epochs: int, rate: float) -> None:
+    def run(
+        name: str, trainable: tuple[str, ...], epochs: int, rate: float, weights_before: Path | None = None
+    ) -> None:
+        keras.utils.set_random_seed(config.seed)  # whatever was made before: a killed run makes less of it
+        model = _behind(config, weights_before)
         for layer in model.layers:
             layer.trainable = layer.name in trainable
         batches = Views(views, objective.answers(target, score), config.batch, config.seed, weights, config.mixup)
@@ -121,9 +125,9 @@ def _tail(train: list[Example], validation: list[Example], folder: Path, config:
         finished(folder, name)
 
     if not phases["top"][0].exists():
-        run(_behind(config), "top", networks.TOP_NAMES, config.epochs, config.rate)
+        run("top", networks.TOP_NAMES, config.epochs, config.rate)
     if config.tune_epochs and not phases["tune"][0].exists():
-        run(_behind(config, phases["top"][0]), "tune", phases["tune"][1], config.tune_epochs, config.tune_rate)
+        run("tune", phases["tune"][1], config.tune_epochs, config.tune_rate, phases["top"][0])
     return phases
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -229,6 +230,16 @@ def test_evaluate_says_what_is_left_open_and_what_that_gains(greys, tmp_path):
     assert "colour on 25.0 % of a film labelled NORMAL and on 75.0 % of" in done.stdout
     assert "Uncertain               0.2500  " in done.stdout
     assert "balanced        0.5000                     0.7500 (" in done.stdout
+
+
+def test_a_name_that_is_no_utf_8_is_written_as_far_as_it_can_be(greys, tmp_path):
+    film = greys / "NORMAL" / "NORMAL1.png"
+    os.rename(film, os.fsencode(greys / "NORMAL") + b"/R\xf6ntgen.png")  # Latin 1, as of an old archive
+    out = tmp_path / "numbers.json"
+    done = run("evaluate", greys, "--json", out, "--report", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert json.loads(out.read_text())["model"]
+    assert (tmp_path / "report" / "report.md").exists()
 
 
 def test_the_operating_point_of_predict_and_evaluate(greys, tmp_path):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pneumo.dataset import PARTS, content_hashes, fingerprint, load, patient_key, scan, split
+from pneumo.dataset import PARTS, children, content_hashes, fingerprint, is_picture, load, patient_key, scan, split
 from pneumo.errors import FormatError, PneumoError
 
 
@@ -13,6 +13,7 @@ from pneumo.errors import FormatError, PneumoError
     ("name", "key", "aetiology"),
     [
         ("person1290_virus_2215.jpeg", "person1290_virus", "virus"),
+        ("person1290_virus_2215.png", "person1290_virus", "virus"),
         ("person447_virus_921_1.jpeg", "person447_virus", "virus"),
         ("person12_bacteria_46.jpeg", "person12_bacteria", "bacteria"),
         ("person12_virus_46.jpeg", "person12_virus", "virus"),
@@ -20,12 +21,43 @@ from pneumo.errors import FormatError, PneumoError
         ("IM-0509-0001-0002.jpeg", "IM-0509", "normal"),
         ("NORMAL2-IM-0927-0001.jpeg", "NORMAL2-IM-0927", "normal"),
         ("NORMAL2-IM-0115-0001-0001.jpeg", "NORMAL2-IM-0115", "normal"),
-        ("00001803_001.png", "00001803_001", None),
-        ("person12.jpeg", "person12", None),
+        ("00001803_001.png", "NORMAL/00001803_001", None),
+        ("person12.jpeg", "PNEUMONIA/person12", None),
+        ("IM-0115-0001.dcm", "NORMAL/IM-0115-0001", None),  # of a viewer
     ],
 )
 def test_file_names_carry_the_patient(name, key, aetiology):
-    assert patient_key(name) == (key, aetiology)
+    label = "PNEUMONIA" if name.startswith("person") else "NORMAL"
+    assert patient_key(name, label) == (key, aetiology)
+
+
+def test_names_that_contradict_the_folder_tell_nothing():
+    assert patient_key("IM-0115-0001.jpeg", "PNEUMONIA") == ("PNEUMONIA/IM-0115-0001", None)
+    assert patient_key("person12_virus_46.jpeg", "NORMAL") == ("NORMAL/person12_virus_46", None)
+
+
+def test_both_labels_may_count_their_films_from_one(tmp_path):
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / label).mkdir()
+        for number in range(12):
+            (tmp_path / label / f"{number:04}.png").write_text(f"{label} {number}")
+    examples = scan(tmp_path)
+    assert len(set(children(examples, content_hashes(examples)))) == 24
+
+
+def test_a_file_that_may_not_be_opened_is_left_to_its_reader(tmp_path, monkeypatch):
+    film = tmp_path / "IM0001"
+    film.write_text("no film")
+    assert not is_picture(film)
+
+    def refused(*_):
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(film), "open", refused)
+        assert is_picture(film)
+    monkeypatch.setattr(type(film), "is_file", refused)  # in a folder that may not be entered
+    assert is_picture(film)
 
 
 @pytest.fixture
@@ -63,6 +95,8 @@ def test_a_folder_within_a_label_is_a_patient(folder):
         film.write_bytes(b"film")
     inside = [e for e in scan(folder) if e.path.parent.name == "17"]
     assert [(e.label, e.patient) for e in inside] == [("NORMAL", "17"), ("PNEUMONIA", "17"), ("PNEUMONIA", "17")]
+    (folder / "NORMAL" / "17" / "IM-0001-0001.png").write_bytes(b"film")  # as the data set's own films never lie
+    assert {e.aetiology for e in scan(folder) if e.path.parent.name == "17"} == {None}
 
 
 def test_scan_says_which_folder_holds_no_film(folder, tmp_path):
@@ -107,7 +141,19 @@ def test_split_is_the_same_every_time_and_another_with_another_seed(folder):
 
 def test_too_few_films_to_split_are_said(folder):
     examples = scan(folder)[:9]
-    with pytest.raises(PneumoError, match="at least ten films"):
+    with pytest.raises(PneumoError, match="at least ten patients and ten films"):
+        split(examples, content_hashes(examples))
+
+
+@pytest.mark.parametrize(("normals", "pneumonias", "films"), [(2, 2, 8), (2, 60, 1)])
+def test_too_few_patients_to_split_are_said(tmp_path, normals, pneumonias, films):
+    for label, patients in (("NORMAL", normals), ("PNEUMONIA", pneumonias)):
+        for patient in range(patients):
+            (folder := tmp_path / label / f"{label} {patient}").mkdir(parents=True)
+            for film in range(films):
+                (folder / f"{film}.png").write_text(f"{label} {patient} {film}")
+    examples = scan(tmp_path)
+    with pytest.raises(PneumoError, match="patients"):
         split(examples, content_hashes(examples))
 
 

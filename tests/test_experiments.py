@@ -11,6 +11,7 @@ from pneumo import experiments, experiments_report, faithfulness, training
 from pneumo.card import MODELS, read_card
 from pneumo.cli import main
 from pneumo.dataset import content_hashes, scan, split
+from pneumo.errors import RunError
 from pneumo.experiments import FILMS
 from pneumo.recipes import CHOSEN, IDEAS, PLAIN, RECIPES, SHIPPED, Idea, find_idea
 
@@ -69,7 +70,8 @@ def test_a_run_keeps_its_figures_and_what_makes_it_again(tried):
     kept = json.loads(path.read_text())
     films = json.loads((tried / "experiments" / FILMS).read_text())
     again = 'pneumo experiment "matched + independent" --seed 1'
-    assert experiments_report.command(kept) == again
+    assert experiments_report.command(kept) == f"{again} --base models/vgg16-chest-xray.base.npz"
+    assert kept["films"] == films["fingerprint"]
     assert experiments_report.command(kept | {"base": {"sha256": "0123456789ab"}}) == f"{again} --base 01234567.npz"
     assert kept["base"]["sha256"] == read_card(roles=("base",)).contents["files"]["base"]["sha256"]
     assert (kept["config"]["experts"], kept["config"]["seed"], kept["epochs"]) == (0.5, 1, {"top": 1, "tune": 1})
@@ -207,6 +209,22 @@ def test_scores_are_kept_for_the_same_films_alone(tiny_chest_xray, tmp_path, mon
     assert experiments.known_films(parts, tmp_path / FILMS) == first
     fewer = parts | {"train": parts["train"][1:]}
     assert set(experiments.known_films(fewer, tmp_path / FILMS)["validation"]["score"]) == {2.0}
+    (tmp_path / "a run.json").write_text("{}")
+    with pytest.raises(RunError, match="name another folder with --out"):
+        experiments.known_films(parts, tmp_path / FILMS)
+
+
+def test_a_run_of_other_films_is_not_measured_by_these(tmp_path):
+    folder = tmp_path / "experiments"
+    shutil.copytree(FOLDER, folder)
+    path = next(folder.glob("mixup-*.json"))
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"films": "0" * 64}))
+    with pytest.raises(RunError, match=f"{path.name} is of other films"):
+        experiments_report.write_page(folder, tmp_path)
+    path.write_text(json.dumps(kept | {"validation": kept["validation"] | {"logit": [0.0]}}))
+    with pytest.raises(RunError, match=f"{path.name} is of other films"):
+        experiments_report.write_page(folder, tmp_path)
 
 
 def test_kept_logits_give_the_kept_auc():

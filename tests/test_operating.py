@@ -138,6 +138,20 @@ def test_calibration_without_intercept_is_chosen_where_it_fits_better():
     assert found["intercept"] == 0
 
 
+def test_logits_that_lie_off_by_a_lot_are_calibrated_by_platt():
+    # all are below 0 and most are pneumonias: without an intercept only a slope below 0 says so
+    rng = np.random.default_rng(0)
+    target = np.repeat([0, 1], (26, 74))
+    logit = np.where(target, -2, -4) + 0.5 * rng.standard_normal(100)
+    found = calibrate(target, logit, np.arange(100))
+    assert found["method"] == "Platt"
+    assert found["brier"]["temperature"] is None
+    assert found["brier"]["Platt"] < 0.1
+    assert found["slope"] > 0
+    with pytest.raises(ValueError, match="rise with pneumonia"):
+        calibrate(target, -logit, np.arange(100))
+
+
 def test_isotonic_looks_best_only_on_its_own_films():
     from sklearn.isotonic import IsotonicRegression
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pneumo import batches, dataset, networks, pretraining
 from pneumo.batches import Batches, claim, fit, read_columns, waiting_share
 from pneumo.cli import main
-from pneumo.errors import RunError
+from pneumo.errors import PneumoError, RunError
 from pneumo.pretraining import PretrainConfig, Stage
 
 
@@ -67,6 +67,13 @@ def test_killed_run_goes_on_where_it_stopped(parts, tmp_path, monkeypatch):
     for films, other in ((train, PretrainConfig(seed=1)), (train[1:], config)):
         with pytest.raises(RunError, match="another recipe, of other weights to begin with, or of other films"):
             pretraining.pretrain(films, validation, tmp_path, other)
+
+
+def test_films_of_unknown_aetiology_are_said_before_the_hours(parts, tmp_path):
+    films = [*parts["train"][:3], replace(parts["train"][3], aetiology=None)]
+    with pytest.raises(PneumoError, match="1 of 6 films"):
+        pretraining.pretrain(films, parts["validation"][:2], tmp_path / "run", PretrainConfig())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_belongs_to_the_weights_it_began_with_whatever_they_are_called(parts, tmp_path):
@@ -148,18 +155,71 @@ def test_the_time_that_training_waits_for_batches(tmp_path, making, step, least,
     assert min(columns["waiting"]) <= waiting_share(tmp_path, "toy") <= max(columns["waiting"])
 
 
-def test_a_history_from_before_keeps_its_columns(tmp_path):
-    (tmp_path / "history-toy.csv").write_text("epoch,loss,val_loss\n0,1.5,2.5\n")
-    films = np.zeros((2, 32, 32), np.uint8)
-    batches = Batches(films, np.zeros((2, 1)), 32, 1)
-    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    fit(model, batches, batches, 1, tmp_path, "toy")
-    columns = read_columns(tmp_path / "history-toy.csv")
-    assert list(columns) == ["epoch", "loss", "val_loss"]
-    assert len(columns["loss"]) == 2
-    assert waiting_share(tmp_path, "toy") is None
-    assert waiting_share(tmp_path, "none") is None
+def test_what_training_waited_is_told_of_all_that_was_fitted(tmp_path):
+    assert waiting_share(tmp_path, "one") is None
+    (tmp_path / "history-one.csv").write_text("epoch,seconds,waiting\n0,30,0.5\n1,10,0.1\n")
+    (tmp_path / "history-two.csv").write_text("epoch,seconds,waiting\n0,60,0.0\n")
+    assert waiting_share(tmp_path, "one") == pytest.approx(16 / 40)
+    assert waiting_share(tmp_path, "one", "two") == pytest.approx(16 / 100)
+    (tmp_path / "history-two.csv").write_text("epoch,seconds\n0,60\n")
+    assert waiting_share(tmp_path, "one", "two") is None
+
+
+class Told(keras.callbacks.Callback):
+    """Says what the validation loss is."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = losses
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] = self.losses[epoch]
+
+
+def toy_run(folder, losses, **options):
+    """Five epochs of a toy that has dropout and cuts its rate on a plateau: its weights, and its history."""
+    keras.utils.set_random_seed(0)
+    films = np.random.default_rng(0).integers(0, 255, (8, 32, 32), np.uint8)
+    train, watched = Batches(films, np.arange(8.0)[:, None], 32, 4, seed=0), Batches(films, np.ones((8, 1)), 32, 8)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    model.compile(keras.optimizers.SGD(1e-6, **options), "mse")
+    plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=2)
+    fit(model, train, watched, len(losses), folder, "toy", best="val_loss", watchers=[Told(losses), plateau])
+    return model.get_weights(), read_columns(folder / "history-toy.csv")
+
+
+@pytest.mark.parametrize(
+    ("where", "options"),
+    [
+        (Told, {}),
+        (keras.callbacks.ModelCheckpoint, {"use_ema": True, "ema_momentum": 0.5}),
+        (keras.callbacks.CSVLogger, {}),
+    ],
+)
+@pytest.mark.parametrize("losses", [(1.0,), (2.0, 2.0, 2.0, 2.0, 1.0)])
+def test_a_run_killed_in_every_epoch_is_the_run_that_was_not(tmp_path, monkeypatch, where, losses, options):
+    weights, history = toy_run(tmp_path / "whole", losses, **options)
+    assert list(history["epoch"]) == list(range(len(losses)))
+    kept = where.on_epoch_end
+    for deadly in range(len(losses)):
+
+        def killed(self, epoch, logs=None, deadly=deadly):
+            if epoch == deadly:
+                (tmp_path / "killed" / "best-toy.weights.h5").write_bytes(b"half")  # as a kill leaves it
+                raise KeyboardInterrupt
+            kept(self, epoch, logs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(where, "on_epoch_end", killed)
+            with pytest.raises(KeyboardInterrupt):
+                toy_run(tmp_path / "killed", losses, **options)
+    again, repeated = toy_run(tmp_path / "killed", losses, **options)
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name in set(history) - {"seconds", "waiting"}:
+        np.testing.assert_array_equal(history[name], repeated[name], err_msg=name)
 
 
 def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path, monkeypatch):

@@ -140,9 +140,11 @@ def published(request, tiny_chest_xray, tmp_path_factory):
     patched = pytest.MonkeyPatch()
     patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3)))
     arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
-    arguments += ["--epochs", str(epochs), "--tune-epochs", "0", "--image-size", "64"]
-    arguments += ["--card", str(folder / f"{name}.json")]
-    arguments += ["--base", str(read_card(roles=("base",)).file("base")) if name == "vgg16-lungs" else "none"]
+    arguments += ["--epochs", str(epochs), "--image-size", "64", "--card", str(folder / f"{name}.json")]
+    if name == "vgg16-lungs":
+        arguments += ["--tune-epochs", "0", "--base", str(read_card(roles=("base",)).file("base"))]
+    else:
+        arguments += ["--base", "none"]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     patched.undo()
     assert result.exit_code == 0, result.output
@@ -241,6 +243,25 @@ def test_loss_and_shortfall_by_hand():
     assert row["seconds_an_epoch"] == {"whole": 4}
     assert row["differs"] == "80 pixels instead of 96; at most 4 epochs instead of 12"
     assert "random weights instead of imagenet" in comparison.differs(RECIPES["resnet50v2"], card)
+    card["receipt"]["config"]["tune_epochs"] = 0
+    assert "the last block tuned for 0 epochs instead of 3" in comparison.differs(RECIPES["vgg16"], card)
+    assert "tuned" not in comparison.differs(RECIPES["cnn"], card)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("train", "--recipe", "cnn", "--tune-epochs", "7"), "--tune-epochs"),
+        (("train", "--seed", "-1"), "0<=x<=4294967295"),
+        (("notebook", "--set", "epochs"), "expected NAME=VALUE"),
+        (("notebook", "--set", "data=/films"), "expected NAME=VALUE"),
+        (("notebook", "--set", "epoch=1"), "the name one of data, run, base_weights"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_at_once(options, said):
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())
 
 
 def test_shipped_comparison_is_the_one_of_its_records(tmp_path):

@@ -15,6 +15,7 @@ from pneumo import dataset, networks
 from pneumo.batches import Batches
 from pneumo.card import MODELS, read_card
 from pneumo.cli import main
+from pneumo.cli_training import find_base
 from pneumo.predictor import Predictor
 
 
@@ -104,6 +105,14 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, tmp_p
     result = CliRunner().invoke(main, [*arguments, "--seed", "1"])
     assert result.exit_code == 2
     assert "another recipe" in result.output
+
+
+def test_notebook_finds_a_base_wherever_it_lies(tmp_path, monkeypatch):
+    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
+    parameters = {}
+    exec(next(c.source for c in book.cells if "parameters" in c.metadata.get("tags", [])), parameters)
+    monkeypatch.chdir(tmp_path)
+    assert find_base(parameters["base_weights"]).is_file()
 
 
 def test_shipped_notebook_was_executed():
