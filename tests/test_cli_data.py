@@ -52,7 +52,7 @@ def test_data_too_few_to_split_is_still_counted(chest_xray):
         shutil.copy(SAMPLES[0], chest_xray / "train" / "NORMAL" / f"IM-{number:04}-0001.jpeg")
     done = run("data", chest_xray)
     assert done.exit_code == 0
-    assert "Expected at least ten films" in done.stdout
+    assert "Expected at least ten patients and ten films" in done.stdout
 
 
 @pytest.fixture
