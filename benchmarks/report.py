@@ -1,4 +1,4 @@
-"""serving.json and processors.json -> README.md and throughput.svg beside them; measures nothing.
+"""serving.json, processors.json and batch.json -> README.md and throughput.svg beside them; measures nothing.
 
 `make benchmark` comes here by itself; after a change of words only, `python -m benchmarks.report` does.
 """
@@ -18,6 +18,11 @@ def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> list[str]
     """Lines of a Markdown table."""
     head = list(head)
     return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def program(found: dict) -> str:
+    """Which program had the model, where that was kept."""
+    return f" in pneumo {found['program']}" if "program" in found else ""
 
 
 def at(loads: list[dict], clients: int) -> dict:
@@ -74,6 +79,69 @@ def targets(result: dict) -> list[tuple[str, str, str, bool]]:
     ]
 
 
+def missed(result: dict) -> tuple[int, int]:
+    """How many targets are missed, of how many."""
+    met = [met for *_, met in targets(result)]
+    return met.count(False), len(met)
+
+
+def compared(what: str, pairs: list[tuple[float, float, str]]) -> str:
+    """A sentence on `what`: quicker or slower with more threads, by (more, one, its words); less is quicker."""
+    quicker, slower = (any(sign * (one - more) > 0 for more, one, _ in pairs) for sign in (1, -1))
+    found = "quicker in part, slower in part" if quicker and slower else "quicker" if quicker else "slower"
+    return f"{what}: {found if quicker or slower else 'the same'} ({', '.join(words for *_, words in pairs)})."
+
+
+def what_threads_gain(result: dict) -> list[str]:
+    """Sentences on more threads against one, with as many workers as by default: for one client, and for eight."""
+    workers, threads = result["default"]["workers"], result["default"]["threads"]
+    loads = {one["threads"]: one["load"] for one in result["configurations"] if one["workers"] == workers}
+    many = threads if threads > 1 else min((count for count in loads if count > 1), default=1)
+    if many == 1 or not {1, many} <= set(loads):
+        return []
+
+    def pair(clients: int, key: str, words: str, sign: int = 1) -> tuple[float, float, str]:
+        more, one = at(loads[many], clients)[key], at(loads[1], clients)[key]
+        return sign * more, sign * one, words.format(more, one)
+
+    median = "median {} against {} ms"
+    eight = [
+        pair(8, "median_ms", median),
+        pair(8, "p95_ms", "95 % {} against {} ms"),
+        pair(8, "films_a_second", "{} against {} films a second", -1),
+    ]
+    return [
+        f"Measured with {workers} worker(s), {many} threads each against one.",
+        compared("One client", [pair(1, "median_ms", median)]),
+        compared("Eight clients", eight),
+    ]
+
+
+def folder_of_films(batch: dict | None) -> list[str]:
+    """Lines on `pneumo predict`, of batch.json; an older one compared what was not measured at the same time."""
+    if not batch:
+        return []
+    lines = ["", "## A folder of films", ""]
+    if "bare_films_a_second" not in batch:
+        return [*lines, "Not measured soundly yet; `python benchmarks/batch.py` does."]
+    less, more = batch["films"]
+    rows = [
+        ("films a second", batch["films_a_second"], batch["bare_films_a_second"]),
+        ("ms of a processor, a film", batch["processor_ms_a_film"], batch["bare_processor_ms_a_film"]),
+    ]
+    memory = " and ".join(f"{peak} MB" for peak in batch["peak_resident_mb"])
+    return [
+        *lines,
+        *table(("", "`pneumo predict`", "bare, a thread a core"), rows),
+        "",
+        f"Figures of `batch.json`: model {batch['model']['name']} {batch['model']['version']}{program(batch)}, "
+        f"{batch['machine']}. `pneumo predict` read {less} films, and {more}, {batch['rounds']} times each; *bare* is "
+        "decoding and `invoke()` alone, before and after each. It keeps "
+        f"{100 * batch['share_of_all_cores']:.0f} % of the pace (aimed at: {100 * batch['target']:.0f} %), the median "
+        f"of all pairs, and held {memory} at most.",
+    ]
+
+
 def workers_and_threads(result: dict) -> list[str]:
     """Lines on what was measured of workers × threads, and how the default compares."""
     default = (result["default"]["workers"], result["default"]["threads"])
@@ -109,7 +177,7 @@ def by_processor(results: Iterable[dict]) -> list[str]:
         p95 = at(result["load"]["pneumo"], 8)["p95_ms"]
         rows.append(
             (
-                f"{result['processor']}; model {result['model']['version']}",
+                f"{result['processor']}; model {result['model']['version']}{program(result)}",
                 *(median[name] for name in names),
                 *(f"{ratio[name]:.2f}" for name in names[1:]),
                 round(median["served with heat map"] - median["bare invocation"], 1),
@@ -121,7 +189,7 @@ def by_processor(results: Iterable[dict]) -> list[str]:
     return table((*head, "95 % at 8 clients"), rows)
 
 
-def page(result: dict, others: dict[str, dict]) -> str:
+def page(result: dict, others: dict[str, dict], batch: dict | None = None) -> str:
     """README.md: `result` is the last run, `others` are the last on other processors, by their name."""
     plan, load, default = result["plan"], result["load"], result["default"]
     times, memory, start = times_naive(result), result["memory"], result["first_answer_seconds"]
@@ -132,12 +200,12 @@ def page(result: dict, others: dict[str, dict]) -> str:
         "",
         "Written by `make benchmark`; the figures are in `serving.json`.",
         "",
-        f"Model {result['model']['name']} {result['model']['version']}, {result['cores']} cores ({result['processor']})"
-        f", over HTTP, {result['films']} films at their original size. *This server* is what `make run` starts: "
-        f"{default['workers']} worker(s) × {default['threads']} model thread(s). *The naive server* is what tutorials "
-        "show (`naive.py`): Flask under `gunicorn -w 1`, Pillow, Keras' `model.predict` with the same network in "
-        "float32; TensorFlow takes all the cores. *Bare* is LiteRT's `invoke()` alone, with as many threads as a "
-        "worker's model has. Clients run on the same cores.",
+        f"Model {result['model']['name']} {result['model']['version']}{program(result)}, {result['cores']} cores "
+        f"({result['processor']}), over HTTP, {result['films']} films at their original size. *This server* is what "
+        f"`make run` starts: {default['workers']} worker(s) × {default['threads']} model thread(s). *The naive server* "
+        "is what tutorials show (`naive.py`): Flask under `gunicorn -w 1`, Pillow, Keras' `model.predict` with the "
+        "same network in float32; TensorFlow takes all the cores. *Bare* is LiteRT's `invoke()` alone, with as many "
+        "threads as a worker's model has. Clients run on the same cores.",
         "",
         "## Targets",
         "",
@@ -189,6 +257,7 @@ def page(result: dict, others: dict[str, dict]) -> str:
         f"Each client sends its next film when the last is answered, on a new connection. {plan['loads']} load(s) of "
         f"{plan['seconds']} s (naive: {plan['naive_seconds']} s), in turns; the median of their films a second, the "
         "percentile of all their films; without the beginning, when the queue is not yet full.",
+        *folder_of_films(batch),
         "",
         "## Start, memory, disk",
         "",
@@ -213,10 +282,10 @@ def page(result: dict, others: dict[str, dict]) -> str:
         *workers_and_threads(result),
         "",
         "Threads (`PNEUMO_THREADS`) are those that one film's model runs on; workers (`WEB_CONCURRENCY`) are processes "
-        "with a model each. Threads make every film quicker, a lone one too, but only inside the network: while a film "
-        "is decoded the other threads idle, unless the next film is there. Workers read films side by side from one "
-        "end to the other, cost memory each, and do nothing for a lone film. So there is a worker a core, each with "
-        "threads for a lone film: of several films one is in the network while another is decoded.",
+        "with a model each. Threads share the work of the network alone: while a film is decoded the others idle, "
+        "unless the next film is there. Workers read films side by side from one end to the other, and cost memory "
+        "each; a lone film is read by one of them. So there is a worker a core, each with threads for a lone film.",
+        *what_threads_gain(result),
         "",
         f"A bigger machine takes a worker of {default['threads']} thread(s) a core by itself "
         "(`gunicorn.conf.py`; in a container its quota counts). From this machine's memory a worker, not measured:",
@@ -270,6 +339,7 @@ def plot(result: dict, path: Path) -> None:
 
 def keep(result: dict, folder: Path = FOLDER) -> None:
     """Write serving.json; what it held goes into processors.json if it was measured on another processor."""
+    result = result | {"targets": dict(zip(("missed", "of"), missed(result), strict=True))}
     last, others = folder / "serving.json", other_processors(folder)
     if last.exists():
         replaced = json.loads(last.read_text())
@@ -285,10 +355,16 @@ def other_processors(folder: Path = FOLDER) -> dict[str, dict]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def folder_figures(folder: Path = FOLDER) -> dict | None:
+    """What batch.json holds, if it is there."""
+    path = folder / "batch.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def write(folder: Path = FOLDER) -> None:
-    """Make both files in `folder` of its serving.json and processors.json."""
+    """Make both files in `folder` of its serving.json, processors.json and batch.json."""
     result = json.loads((folder / "serving.json").read_text())
-    (folder / "README.md").write_text(page(result, other_processors(folder)))
+    (folder / "README.md").write_text(page(result, other_processors(folder), folder_figures(folder)))
     plot(result, folder / "throughput.svg")
 
 

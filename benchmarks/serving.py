@@ -35,7 +35,7 @@ from benchmarks.load import (
     put_under_load,
     steady,
 )
-from pneumo import settings
+from pneumo import __version__, settings
 from pneumo.card import Card, read_card
 
 CLIENTS = (1, 2, 4, 8, 16)
@@ -190,6 +190,7 @@ def measure(plan: Plan) -> dict:
         "cores": cores,
         "default": {"workers": workers, "threads": threads},
         "model": {"name": card.name, "version": card.version},
+        "program": __version__,
         "films": len(films),
         "rounds": len(times[SERVED]),
         "plan": asdict(plan),

@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from pneumo import __version__
 from pneumo.dataset import scan
 from pneumo.predictor import Predictor
 
@@ -25,6 +26,7 @@ def main(originals: Path, copies: Path) -> None:
     differences = [abs(original.probability - copy.probability) for original, copy in pairs]
     result = {
         "model": {"name": predictor.card.name, "version": predictor.card.version},
+        "program": __version__,
         "n": len(pairs),
         "same_label": sum(original.label == copy.label for original, copy in pairs) / len(pairs),
         "mean_probability_difference": sum(differences) / len(pairs),

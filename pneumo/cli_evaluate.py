@@ -53,6 +53,8 @@ def evaluate(
     if part:
         examples = dataset.split(examples, dataset.content_hashes(examples))[part]
     predictor = cli_films.load(model)
+    if part:
+        cli_films.tell_other_files(predictor.card, part, examples)
 
     refused = []
 

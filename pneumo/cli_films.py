@@ -14,6 +14,8 @@ from pneumo.errors import PneumoError
 from pneumo.settings import cores
 
 if TYPE_CHECKING:
+    from pneumo.card import Card
+    from pneumo.dataset import Example
     from pneumo.predictor import Prediction, Predictor
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -85,3 +87,11 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
     for one in unreadable:
         click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
     return unreadable
+
+
+def tell_other_files(card: "Card", part: str, examples: "Iterable[Example]") -> None:
+    """Say where `part` is of other files than those the card speaks of: copies of another size, or another folder."""
+    from pneumo.dataset import content_hashes, fingerprint
+
+    if fingerprint(content_hashes(examples)) != card.contents["data"]["parts"][part]["fingerprint"]:
+        click.echo(f"The files of {part} are not those behind the figures of the model card.", err=True)

@@ -1,6 +1,6 @@
 """What trained recipes left behind -> one table that compares them: reports/comparison.md, its JSON and figures.
 
-`record` keeps what a card does not hold; `write_comparison` reads cards and records and computes nothing but the loss.
+`record` keeps what a card does not hold; `write_comparison` reads cards and records, and computes loss and intervals.
 """
 
 import json
@@ -13,8 +13,10 @@ import numpy as np
 
 from pneumo.card import Card, read_json
 from pneumo.comparison_report import FIRST, MEASURES, MISLED, confusions, curves, page, roc
-from pneumo.dataset import Example, children, content_hashes, scan
+from pneumo.dataset import LABELS, Example, children, content_hashes, patient_key, scan
 from pneumo.errors import RunError
+from pneumo.evaluation import intervals
+from pneumo.operating import worth
 from pneumo.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ SHOWN = 4  # films of the figure of preprocessing steps
 def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> Path:
     """Write beside the card what only the run knows.
 
-    Learning curves, the time of one film, each film's probability on the internal test, and on validation how the
-    model does where acquisition misleads.
+    Learning curves, the time of one film, each film's probability and child on the internal test, and on validation
+    how the model does where acquisition misleads.
     """
     from pneumo.predictor import Predictor
 
@@ -49,6 +51,7 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
         "internal_test": {
             "file": [example.path.name for example in examples],
             "target": [example.target for example in examples],
+            "child": children(examples, content_hashes(examples)).tolist(),
             "probability": probability,
         },
         "audit": audited(predictor, parts),
@@ -86,7 +89,7 @@ def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path
     `films` is Kaggle's train folder: from its internal test come the pictures of what preprocessing makes of films.
 
     Raises:
-        RunError: there is no card with a record, or one with that of another model.
+        RunError: there is no card with a record, one of another model, or one of films of unknown children.
     """
     cards = {name: folder / f"{name}.json" for name in RECIPES}
     runs = {}
@@ -126,8 +129,8 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
     from sklearn.metrics import log_loss
 
     test, config = card["metrics"]["internal_test"], card["receipt"]["config"]
-    first = card["operating_points"][FIRST]
-    kept = run["internal_test"]
+    first, kept = card["operating_points"][FIRST]["threshold"], run["internal_test"]
+    target, probability, child = np.array(kept["target"]), np.array(kept["probability"]), _children(card, kept)
     epochs = {phase: len(history["loss"]) for phase, history in run["histories"].items()}
     seconds = {phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()}
     return {
@@ -141,6 +144,7 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
         "weights": card["base"] + (f" {card['files']['base']['sha256'][:8]}" if "base" in card["files"] else ""),
         "epochs": epochs,
         "seconds_an_epoch": seconds,
+        "last_block": last_block(card["receipt"]),
         "waiting": card["receipt"]["waiting"],
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
@@ -149,12 +153,39 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
         "unsaid": recipe.unsaid,
         "reported": recipe.reported,
         "internal_test": {name: test[name] for name in ("n", *MEASURES)}
-        | {"loss": log_loss(kept["target"], kept["probability"]), "intervals": test["intervals"]},
-        "recall_first": {"threshold": first["threshold"], **first["internal_test"]},
+        | {
+            "loss": log_loss(target, probability),
+            "intervals": intervals(target, probability, test["threshold"], child),
+        },
+        "sensitivity_first": {"threshold": first, **worth(target, probability, first, child)},
         "misled": run["audit"],
         "agreement": card["agreement"],
         "receipt": card["receipt"]["command"],
     }
+
+
+def _children(card: dict, kept: dict) -> list:
+    """Who is behind each film of the internal test: from the record, or from file names if it is an older one."""
+    if "child" in kept:
+        return kept["child"]
+    child = [patient_key(name, LABELS[target])[0] for name, target in zip(kept["file"], kept["target"], strict=True)]
+    if len(set(child)) != card["data"]["parts"]["internal_test"]["patients"]:
+        raise RunError(
+            f"The record of {card['name']} does not say which films are of one child, nor do their names: run "
+            f"`{card['receipt']['command']}`."
+        )
+    return child
+
+
+def last_block(receipt: dict) -> str:
+    """What became of VGG-16's last block, in words; empty of another network."""
+    if receipt["config"]["network"] != "vgg16":
+        return ""
+    loss = receipt["validation_loss"]
+    if "tune" not in loss:
+        return "not tuned"
+    kept = "kept" if any(name.startswith("block5_") for name in receipt["trained_layers"]) else "not kept"
+    return f"tuned, {kept}: validation loss {loss['tune']:.4f}, top alone {loss['top']:.4f}"
 
 
 def differs(recipe: Recipe, card: dict) -> str:

@@ -12,7 +12,7 @@ from pneumo.report import ATTRIBUTION, BLUE, GREY, VERMILLION, blank, draw_confu
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIRST = POINTS[0]  # the operating point that favours recall
+FIRST = POINTS[0]  # the operating point that favours sensitivity
 MISLED = ("auc_contradicted", "auc_matched", "explained_normal", "explained_pneumonia")  # of `audit.audit`
 MEASURES = ("auc", "accuracy", "precision", "sensitivity", "specificity", "f1")
 COLUMNS = 5  # of figures with a panel a recipe
@@ -85,14 +85,16 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "",
         "Written by `pneumo compare`. All were trained on the train part of the split by patient, their thresholds and "
         f"calibration chosen on validation by the same rules, and measured on the internal test of {n} films with the "
-        "model that is served. Intervals are 95 %, by patient. The approaches are known from descriptions, without "
-        "names or addresses of who made them. The figures that they report are of other films, often those that "
-        "stopped their training, and cannot be compared with these.",
+        "model that is served. Intervals are 95 %: Wilson's for shares of films, as if all films of one child were "
+        "alike, else bootstraps by child. Those of the internal test are computed anew for this page; those of "
+        "validation are bootstraps that the runs kept. The approaches are known from descriptions, without names or "
+        "addresses of who made them. The figures that they report are of other films, often those that stopped their "
+        "training, and cannot be compared with these.",
         "",
         "## On the internal test, at the shipped threshold",
         "",
         *markdown(
-            ("Recipe", "AUC", "Accuracy", "Precision", "Recall", "Specificity", "F1", "Loss"),
+            ("Recipe", "AUC", "Accuracy", "Precision", "Sensitivity", "Specificity", "F1", "Loss"),
             [
                 (
                     f"`{name}`",
@@ -103,14 +105,14 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
             ],
         ),
         "",
-        "Recall is the sensitivity. Loss is the binary cross-entropy of the calibrated probability.",
+        "Loss is the binary cross-entropy of the calibrated probability.",
         "",
-        "## Recall first",
+        "## Sensitivity first",
         "",
         f"At the operating point `{FIRST}`: {RULES[FIRST]} on validation.",
         "",
         *markdown(
-            ("Recipe", "Threshold", "Recall", "Specificity", "Missed", "False alarms"),
+            ("Recipe", "Threshold", "Sensitivity", "Specificity", "Missed", "False alarms"),
             [
                 (
                     f"`{name}`",
@@ -121,7 +123,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
                     f"{first['confusion']['fp']}",
                 )
                 for name, row in rows.items()
-                for first in [row["recall_first"]]
+                for first in [row["sensitivity_first"]]
             ],
         ),
         "",
@@ -143,7 +145,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         *markdown(
             (
                 *("Recipe", "Version", "Network", "Parameters", "Preprocessing", "Augmentation", "Size", "Weights"),
-                "Epochs",
+                *("Epochs", "Last block"),
                 *("Seconds an epoch", "Waiting for films", "Milliseconds a film", "Served", "Short of the recipe"),
             ),
             [
@@ -157,6 +159,7 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
                     str(row["size"]),
                     row["weights"],
                     " + ".join(f"{count} ({phase})" for phase, count in row["epochs"].items()),
+                    row["last_block"],
                     " + ".join(f"{seconds:.0f} ({phase})" for phase, seconds in row["seconds_an_epoch"].items()),
                     "" if row["waiting"] is None else f"{row['waiting']:.1%}",
                     f"{row['milliseconds']:.1f}",
@@ -170,7 +173,8 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
         "Version is that of this program when the recipe was trained. Of the chest-xray base there were several: "
         "behind it stands how the SHA-256 of its file begins. A millisecond figure holds decoding, preprocessing and "
         "one thread of the network. Epochs are those that were "
-        "run; of them the one with the lowest validation loss was kept. Seconds were measured on a machine that did "
+        "run; of each phase the one with the lowest validation loss was kept, and of VGG-16 the better of both phases: "
+        "where that was the top, its last block is the base's. Seconds were measured on a machine that did "
         "other work as well: read them against each other, and coarsely.",
         "",
         "## What the authors report, and what they leave open",
@@ -179,6 +183,8 @@ def page(rows: dict[str, dict], figures: Sequence[tuple[str, str]]) -> list[str]
             ("Recipe", "Reported", "Left open, and chosen here"),
             [(f"`{name}`", row["reported"], row["unsaid"]) for name, row in rows.items()],
         ),
+        "",
+        "What they call recall is the sensitivity.",
         "",
         "## Served against Keras",
         "",

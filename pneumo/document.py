@@ -95,23 +95,38 @@ def results(card: Card, sizes: dict) -> str:
 def prevalence(card: Card) -> str:
     """What the labels are worth where pneumonia is rarer: Bayes' rule on sensitivity and specificity."""
     test, part = card.contents["metrics"]["internal_test"], card.contents["data"]["parts"]["internal_test"]
-    found, spared = test["sensitivity"], test["specificity"]
+    rates = [[test[key], *test["intervals"][key]] for key in ("sensitivity", "specificity")]
     here = part["PNEUMONIA"] / part["n"]
     rows = []
     for share in (here, *RARER):
-        right = share * found / (share * found + (1 - share) * (1 - spared))
-        wrong = share * (1 - found) / (share * (1 - found) + (1 - share) * spared)
-        of = " (these films)" if share == here else ""
-        rows.append((f"{100 * share:.0f} in 100{of}", f"{100 * right:.0f}", f"{100 * wrong:.1f}"))
+        cells = []
+        for digits, of in ((0, worth_of_pneumonia), (1, share_missed)):
+            value, *ends = (100 * of(share, *pair) for pair in zip(*rates, strict=True))
+            low, high = sorted(ends)
+            cells.append(f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+        rows.append((f"{100 * share:.0f} in 100{' (these films)' if share == here else ''}", *cells))
     heads = ("films with pneumonia", "of 100 called PNEUMONIA have one", "of 100 called NORMAL have one")
     return "\n".join(
         [
             f"{100 * here:.0f} of 100 films here show a pneumonia. The probability, precision, accuracy and the share "
-            f"of wrong calls are those of such films. With the sensitivity and specificity above, elsewhere:",
+            "of wrong calls are those of such films. Elsewhere, if sensitivity and specificity were the same there, "
+            "which nothing shows (in brackets, if both lay at the lower or at the upper end of their intervals):",
             "",
             *markdown(heads, rows),
         ]
     )
+
+
+def worth_of_pneumonia(share: float, sensitivity: float, specificity: float) -> float:
+    """Share of pneumonias among films called PNEUMONIA where `share` of all films show one: Bayes' rule."""
+    right = share * sensitivity
+    return right / (right + (1 - share) * (1 - specificity))
+
+
+def share_missed(share: float, sensitivity: float, specificity: float) -> float:
+    """Share of pneumonias among films called NORMAL where `share` of all films show one: Bayes' rule."""
+    wrong = share * (1 - sensitivity)
+    return wrong / (wrong + (1 - share) * specificity)
 
 
 def points(card: Card) -> str:
@@ -206,7 +221,7 @@ def refused(card: Card) -> str:
             _percent(max(0, doubtful)),
         )
         rows.append((*cells, source.format(taught.get(name))))
-    heads = ("", "n", "refused", "95 % interval", "answered with a doubt", "what taught it")
+    heads = ("", "n", "refused", "95 % interval, each picture by itself", "answered with a doubt", "what taught it")
     return "\n".join(markdown(heads, rows))
 
 
@@ -230,6 +245,8 @@ def speed(benchmark: dict) -> str:
         f"{benchmark['first_answer_seconds']['pneumo']['median']} s; a worker holds "
         f"{benchmark['worker_resident_mb']} MB.",
     ]
+    if targets := benchmark.get("targets"):
+        lines[-1] += f" Of {targets['of']} targets {targets['missed']} are missed: [benchmarks](benchmarks/README.md)."
     return "\n".join(lines)
 
 
@@ -257,8 +274,9 @@ def recipes(comparison: dict) -> str:
     rows = []
     for name, row in comparison.items():
         test = row["internal_test"]
+        not_kept = f" ({row['last_block'].partition(':')[0]})" if "not kept" in row["last_block"] else ""
         cells = (
-            f"`{name}`: {row['about']}",
+            f"`{name}`: {row['about']}{not_kept}",
             *(f"{test[key]:.3f}" for key in ("auc", "sensitivity", "specificity", "loss")),
             f"{row['parameters'] / 1e6:.1f}",
             f"{row['milliseconds']:.0f}",

@@ -156,7 +156,7 @@ def measure(
 
 
 def by_aetiology(aetiology: Sequence[str | None], probability: np.ndarray, threshold: float) -> dict[str, float | None]:
-    """Recall of bacterial and of viral pneumonia apart: the share of its films at the threshold or above."""
+    """Sensitivity to bacterial and to viral pneumonia apart: the share of its films at the threshold or above."""
     called = np.asarray(probability) >= threshold
     names = np.asarray(aetiology, dtype=object)
     films = {name: names == name for name in ("bacteria", "virus")}

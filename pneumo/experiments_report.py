@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MASKED = "corners and borders masked"
 COMPARED = {"auc": "AUC", "auc_contradicted": "AUC, contradicted", "auc_matched": "AUC, matched"}
+SHORT = {"auc": "plain", "auc_contradicted": "contradicted", "auc_matched": "matched"}  # of COMPARED
 FIGURES = (*COMPARED, "explained_normal", "explained_pneumonia", "sensitivity", "specificity")
 WANTED = {"auc": 0.995, "auc_contradicted": 0.992, "auc_matched": 0.99, "explained": 0.15, "same_label": 0.97}
 
@@ -219,19 +220,21 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
             ],
         ),
         "",
-        f"Undecided: the interval holds 0. None is corrected for there being {len(COMPARED) * len(against)} of them, "
-        "and none holds what another seed would have changed. Of runs that were chosen by another loss than the recipe "
-        "as it is (the last table says which), part of the difference is that.",
+        "Plain is the AUC of all films; undecided: the interval holds 0. None is corrected for there being "
+        f"{len(COMPARED) * len(against)} of them, and none holds what another seed would have changed. Of runs that "
+        "were chosen by another loss than the recipe as it is (the last table says which), part of the "
+        "difference is that.",
+        *(["", _mixed(groups, against)] if against else []),
         "",
         "![Differences of the ideas to the recipe as it is, with intervals](experiments.png)",
     ]
     if both := [key for key in draws if key[0] != bases[0] and (bases[0], key[1]) in draws]:
         lines += ["", "The same idea on another base:", ""]
         lines += [
-            f"- `{idea}` on `{base}` against `{bases[0]}`: "
+            f"- `{idea}` on `{base}` against `{bases[0]}`, AUC: "
             + ", ".join(
                 f"{words} {_difference(*summary(draws[base, idea][name] - draws[bases[0], idea][name]))}"
-                for name, words in COMPARED.items()
+                for name, words in SHORT.items()
             )
             for base, idea in both
         ]
@@ -279,17 +282,16 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
                 ],
             ),
         ]
-    if untried := [idea for idea in IDEAS if idea not in {idea for _, idea in groups}]:
-        lines += ["", "Not tried yet: " + ", ".join(f"`{idea}`" for idea in untried) + "."]
+    lines += _untried({idea for _, idea in groups})
     return [
         *lines,
         "",
         "## Every run",
         "",
         "Of each phase the epoch, and of both phases the better one, is chosen by the loss on validation: of the "
-        "logits as they are (`val_loss`), or once they are calibrated (`val_calibrated`), as now. Where a command "
-        "names a base: of all bases only the shipped one is in the repository, and how the others were made stands "
-        "above.",
+        "logits as they are (`val_loss`), or once they are calibrated (`val_calibrated`), as now. Where "
+        "the better phase is that of the top alone, the last block is not kept. Where a command names a base: of all "
+        "bases only the shipped one is in the repository, and how the others were made stands above.",
         "",
         *markdown(
             (
@@ -297,6 +299,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
                 "Base",
                 "Seconds",
                 "Chosen by",
+                "Last block",
                 *COMPARED.values(),
                 "Explained, NORMAL",
                 "Explained, PNEUMONIA",
@@ -307,6 +310,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
                     f"`{base}`",
                     str(run["seconds"]),
                     f"`{run.get('chosen_by', 'val_loss')}`",
+                    "not tuned" if "tune" not in run["epochs"] else "kept" if _kept(run) else "not kept",
                     *(_spread([run], name) for name in FIGURES[:5]),
                 )
                 for (base, _), group in groups.items()
@@ -348,10 +352,40 @@ def _difference(value: float | None, span: list[float] | None) -> str:
 
 def _verdict(found: dict[str, tuple]) -> str:
     spans = {name: span for name, (_, span) in found.items() if span}
-    better = [COMPARED[name] for name, (low, _) in spans.items() if low > 0]
-    worse = [COMPARED[name] for name, (_, high) in spans.items() if high < 0]
+    better = [SHORT[name] for name, (low, _) in spans.items() if low > 0]
+    worse = [SHORT[name] for name, (_, high) in spans.items() if high < 0]
     words = [f"{word}: {', '.join(names)}" for word, names in (("better", better), ("worse", worse)) if names]
     return "; ".join(words) or "undecided"
+
+
+def _kept(run: dict) -> bool:
+    """Whether the run kept the last block that it tuned, not its top alone."""
+    return any(name.startswith("block5_") for name in run["kept"])
+
+
+def _mixed(groups: dict, against: dict) -> str:
+    """In how many of the comparisons the last block was kept, which is part of the differences."""
+    plain = " and ".join(
+        f"{sum(map(_kept, groups[base, PLAIN]))} of {len(groups[base, PLAIN])} on `{base}`"
+        for base in dict.fromkeys(base for base, _ in against)
+    )
+    every = sum(all(map(_kept, groups[key])) for key in against)
+    return (
+        "Differences to the recipe as it is mix the idea with whether the tuned last block was kept (the last table "
+        f"says where): of the runs of the recipe as it is, {plain} kept it; in {every} of these {len(against)} "
+        "comparisons every run of the idea did."
+    )
+
+
+def _untried(tried: set[str]) -> list[str]:
+    """Lines that name the ideas of which there is no run alone, those in combinations apart."""
+    left, combined = [idea for idea in IDEAS if idea not in tried], " + ".join([*tried, CHOSEN]).split(" + ")
+    named = {
+        "Not tried alone, but together with others": [idea for idea in left if idea in combined],
+        "Never tried": [idea for idea in left if idea not in combined],
+    }
+    lines = (f"{words}: {', '.join(f'`{idea}`' for idea in ideas)}." for words, ideas in named.items() if ideas)
+    return [each for line in lines for each in ("", line)]
 
 
 def _seconds(receipt: dict) -> int:

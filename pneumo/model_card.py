@@ -89,8 +89,14 @@ def _data(data: Measured) -> list[str]:
         "",
         data["patients"],
         "",
-        "The labels are the data set's, given by physicians who read the films (Kermany et al. 2018, doi "
-        "10.1016/j.cell.2018.02.010). Nothing here was held against another truth than that.",
+        "The files are copies: squashed to 224 × 224 pixels whatever the film's shape (bicubic), and saved as JPEG of "
+        "quality 75. So size and compression tell less of the label here than they would of the originals, which are "
+        "other files: their figures differ a little, as *Known failures* has it of some.",
+        "",
+        "The labels are the data set's. By its description the films are anterior-posterior, those of low quality were "
+        "removed first, two physicians graded the others, and a third checked those of the evaluation set alone, of "
+        "which none is here (Kermany et al. 2018, doi 10.1016/j.cell.2018.02.010). Nothing here was held against "
+        "another truth than that.",
     ]
 
 
@@ -295,8 +301,8 @@ def _failures(test: Measured, audit: Measured, sizes: Measured) -> list[str]:
 def _sources(data: Measured, taught: Measured) -> list[str]:
     gated = {
         "frontal films elsewhere": "- Frontal films of adults of another hospital, for the gate: ChestX-ray8, NIH "
-        "Clinical Center (Wang et al., CVPR 2017). None of them is shipped.",
-        "other pictures": "- Photographs, for the gate: none of them is shipped.",
+        "Clinical Center (Wang et al., CVPR 2017; https://nihcc.app.box.com/v/ChestXray-NIHCC). None is shipped.",
+        "other pictures": "- Photographs, for the gate: where they are from was not recorded. None is shipped.",
     }
     return [
         f"- Films, also those shown here: {data['authors']}, doi {data['doi']}, {data['licence']}. The weights were "

@@ -43,10 +43,13 @@ INTENDED_USE = (
 # As `dataset.patient_key` does
 PATIENTS = (
     "Who is one child is taken from the file names, whose numbers are held to begin anew for bacteria, for viruses and "
-    "for NORMAL2; aetiology is the file name's, too. Age, sex and view of a film are not told."
+    "for NORMAL2; aetiology is the file name's, too. Age and sex of a child are not told."
 )
 LIMITS = [
+    "Not a medical device: approved or certified nowhere and not tried in clinical use. It is for research, and for "
+    "evaluation on one's own films.",
     "Trained on children aged 1 to 5 of one hospital; on adults or films of other hospitals its answers are unproven.",
+    "Films of low quality were taken out of the data set before its films were labelled: nothing is known of such.",
     "In this data set the two classes were acquired differently (sharpness, border); part of any score measured on it "
     "may come from that, not from the lungs.",
     "The probability, and what follows from it, holds where as many films show a pneumonia as here. Where fewer do it "

@@ -40,9 +40,9 @@ ATTRIBUTION = (
 
 
 def table(result: dict) -> list[tuple[str, str, str]]:
-    """Name, value and 95 % interval of every metric and of recall by aetiology, as text."""
+    """Name, value and 95 % interval of every metric and of sensitivity by aetiology, as text."""
     rows = [(NAMES.get(name, name.capitalize()), result[name], result["intervals"][name]) for name in METRICS]
-    rows += [(f"Recall, {name}", value, None) for name, value in result["recall_by_aetiology"].items()]
+    rows += [(f"Sensitivity, {name}", value, None) for name, value in result["recall_by_aetiology"].items()]
     return [(name, text(value), span(interval)) for name, value, interval in rows]
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from pneumo import __version__, cli, cli_films
 from pneumo.cli import main
 from pneumo.cli_predict import COLUMNS
-from pneumo.dataset import content_hashes, scan, split
+from pneumo.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation import METRICS
 from pneumo.profile import with_profile
 from pneumo.subgroups import THIRDS
@@ -290,7 +291,7 @@ def test_external_needs_both_labels_and_no_part_of_the_split(greys, tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, chest_xray, tmp_path):
+def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, chest_xray, tmp_path, capsys):
     folder = chest_xray / "train"
     out = tmp_path / "numbers.json"
     done = run("evaluate", folder, "--part", "internal_test", "--json", out, "--report", tmp_path / "report")
@@ -298,6 +299,10 @@ def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, che
     result = json.loads(out.read_text())
     examples = scan(folder)
     part = split(examples, content_hashes(examples))["internal_test"]
+    assert "The files of internal_test are not those behind the figures of the model card." in done.stderr
+    told = {"data": {"parts": {"internal_test": {"fingerprint": fingerprint(content_hashes(part))}}}}
+    cli_films.tell_other_files(replace(predictor.card, contents=told), "internal_test", part)
+    assert capsys.readouterr().err == ""
     assert result["n"] == len(part)
     probability = np.array([predictor.predict(example.path.read_bytes()).probability for example in part])
     target = np.array([example.target for example in part])

@@ -124,6 +124,23 @@ def test_a_measurement_that_lacks_something_says_so_at_any_depth(tmp_path):
         found["a"][0]["c"]
 
 
+def test_what_a_label_is_worth_by_hand():
+    # of 100 films 10 show one: 9 of them found, and 18 of the 90 others called so
+    assert document.worth_of_pneumonia(0.1, 0.9, 0.8) == pytest.approx(9 / 27)
+    assert document.share_missed(0.1, 0.9, 0.8) == pytest.approx(1 / 73)
+    card = read_card(roles=())
+    metrics = {
+        "sensitivity": 0.9,
+        "specificity": 0.8,
+        "intervals": {"sensitivity": [0.8, 1.0], "specificity": [0.5, 1.0]},
+    }
+    part = {"n": 4, "PNEUMONIA": 3}
+    contents = {"metrics": {"internal_test": metrics}, "data": {"parts": {"internal_test": part}}}
+    table = document.prevalence(replace(card, contents=contents)).splitlines()
+    assert "| 10 in 100 | 33 (15 to 100) | 1.4 (0.0 to 4.3) |" in table
+    assert table[4].startswith("| 75 in 100 (these films) | 93 (")
+
+
 def test_refusals_by_hand():
     found = {"n": 200, "refused": 0.01, "doubtful": 0.03, "taken_for": {}}
     measured = {"internal_test": found, "other pictures": found | {"refused": 1.0, "doubtful": 1.0}, "fish": found}

@@ -138,8 +138,10 @@ def test_differences_by_hand(tmp_path):
     mean = experiments_report._draws([right, wrong], known)["auc"][0]
     assert mean == pytest.approx(0.95)
     assert experiments_report._verdict({"auc": (-0.1, (-0.2, -0.05)), "auc_matched": (0.1, (0.01, 0.2))}) == (
-        "better: AUC, matched; worse: AUC"
+        "better: matched; worse: plain"
     )
+    every = dict.fromkeys(experiments_report.COMPARED, (0.1, (0.01, 0.2)))
+    assert experiments_report._verdict(every) == "better: plain, contradicted, matched"
     assert experiments_report._verdict({"auc": (0.0, (-0.1, 0.1))}) == "undecided"
 
 
@@ -169,6 +171,27 @@ def test_what_one_child_decides_by_hand():
     found = experiments_report._without_one([run, run], "validation", known)
     assert found["auc_contradicted"] == ("0.6667 ± 0.0000", "1.0000", "`0`")
     assert found["auc_matched"][1:] == ("1.0000", "`0`")
+
+
+def test_the_page_says_where_the_last_block_was_kept():
+    tuned, top = {"kept": ["block5_conv3", "logit_map"]}, {"kept": ["top_conv1", "logit_map"]}
+    groups = {("a", PLAIN): [top], ("b", PLAIN): [tuned, top]}
+    groups |= {("a", "mixup"): [tuned], ("b", "mixup"): [tuned, top], ("a", "smoothing"): [top]}
+    said = experiments_report._mixed(groups, {key: {} for key in groups if key[1] != PLAIN})
+    assert "of the runs of the recipe as it is, 0 of 1 on `a` and 1 of 2 on `b` kept it" in said
+    assert "in 1 of these 3 comparisons every run of the idea did" in said
+    page = (FOLDER.parent / "experiments.md").read_text().splitlines()
+    kept = ["block5_conv3" in json.loads(path.read_text())["kept"] for path in FOLDER.glob("*-*.json")]
+    assert sum(" | kept | " in line for line in page) == sum(kept)
+    assert sum(" | not kept | " in line for line in page) == len(kept) - sum(kept) > 0
+
+
+def test_ideas_in_combinations_are_not_called_untried():
+    said = " ".join(experiments_report._untried({*IDEAS} - {"lungs", "longer", "exchanged"} | {"mixup + exchanged"}))
+    assert said.strip() == (  # `longer` is in what is shipped
+        "Not tried alone, but together with others: `longer`, `exchanged`.  Never tried: `lungs`."
+    )
+    assert experiments_report._untried(set(IDEAS)) == []
 
 
 def test_unknown_ideas_are_refused_and_known_ones_listed(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from pneumo import publish
+from pneumo.card import read_card
 from tests.reliability.experiments import copy_model
 
 
@@ -43,3 +44,11 @@ def test_files_are_replaced_and_not_written_over(model, monkeypatch):
         assert publish_to(card).path == card
         old.write(b"not the new one")
     assert {path.name: path.read_bytes() for path in card.parent.iterdir()} == before
+
+
+def test_shipped_card_says_what_publishing_says():
+    contents = read_card(roles=()).contents
+    assert contents["limits"] == publish.LIMITS
+    assert contents["intended_use"] == publish.INTENDED_USE
+    assert contents["data"]["patients"] == publish.PATIENTS
+    assert publish.SOURCE.items() <= contents["data"].items()

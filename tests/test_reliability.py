@@ -3,6 +3,9 @@
 import json
 import signal
 
+import pytest
+
+from pneumo import __version__
 from tests.conftest import SAMPLES
 from tests.reliability import experiments, hostile, report
 from tests.reliability.server import ROOT, Server, until
@@ -102,6 +105,51 @@ def test_the_report_says_what_was_measured():
         "| SIGTERM under load | 2, 3 clients | 6 requests were inside, 1 got no whole answer; begun after the signal: "
         "refused: 3; exit codes [0], after 1.5 s at most | **no** |" in page
     )
+
+
+def test_memory_of_a_soak_by_hand():
+    # 20 MB in the first half of 4,000 requests; then 2 MB in 2,000
+    samples = [(0, 100.0), (1000, 121.0), (2000, 120.0), (3000, 121.0), (4000, 122.0)]
+    memory = experiments.memory_of(samples, 4000)
+    assert memory.pop("mb_per_1000_requests_second_half") == pytest.approx(1.0)
+    assert memory == {
+        "mb_first": 100.0,
+        "mb_half": 120.0,
+        "mb_last": 122.0,
+        "mb_most": 122.0,
+        "mb_added_first_half": 20.0,
+    }
+    assert experiments.memory_of([(0, 1.0), (9, 2.0)], 10)["mb_per_1000_requests_second_half"] is None
+
+
+def soaked(**memory):
+    """The report of a soak whose memory went like that."""
+    soak = {"requests": 10, "clients": 1, "kinds": {}, "outcomes": {"right": 10}, "counted_by_the_server": 10}
+    soak |= {"lost": 0, "same_worker": True, "mb_last": 125.5, "mb_most": 127.5, "holds": True}
+    soak |= {"open_before": {"sockets": 1, "files": 1}, "open_after": {"sockets": 1, "files": 1}}
+    model = {"name": "n", "version": "1"}
+    return {"command": "c", "machine": "m", "model": model, "experiments": {"soak": soak | memory}}
+
+
+@pytest.mark.parametrize("key", ["mb_per_1000_requests_second_half", "mb_per_1000_requests"])
+def test_the_slope_is_said_to_be_of_the_second_half(key):
+    page = report.markdown(soaked(mb_first=103.7, mb_half=125.5, **{key: 0.01}))
+    said = (
+        "Slope of memory in the second half of the soak: **0.01 MB per 1,000 requests**; the first half added 21.8 MB."
+    )
+    assert said in page.splitlines()
+
+
+def test_the_report_names_the_program_where_it_is_known():
+    found = soaked(mb_first=1, mb_half=1)
+    assert "model n 1. Written by" in report.markdown(found)
+    assert "model n 1 in pneumo 4.5.6. Written by" in report.markdown(found | {"program": "4.5.6"})
+
+
+def test_the_committed_report_is_of_this_program():
+    found = json.loads(REPORT.read_text(encoding="utf-8"))
+    if "program" in found:
+        assert found["program"].split(".")[:2] == __version__.split(".")[:2]
 
 
 def test_the_committed_report_is_what_its_numbers_give():

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from pneumo import __version__
 from pneumo.card import card_path, read_card
 from tests.reliability import experiments, report
 from tests.reliability.server import ROOT
@@ -71,6 +72,7 @@ def main() -> int:
         "command": f"python -m tests.reliability{options}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "model": card.model,
+        "program": __version__,
         "experiments": results,
     }
     arguments.report.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ from tests.reliability.server import (
 
 Say = Callable[[str], None]
 GRACE = 30  # graceful_timeout of gunicorn.conf.py
-STEADY = 1.0  # MB per 1,000 requests that a soak which holds may gain: a film or two
+STEADY = 1.0  # MB per 1,000 requests that a soak which holds may gain in its second half: a film or two
 FULL = """set -e
 for folder in "$1" /tmp /var/tmp; do mount --bind "$folder" "$folder"; mount -o remount,bind,ro "$folder"; done
 mount -t tmpfs -o size=16k none "$TMPDIR"
@@ -110,8 +110,8 @@ def soak(folder: Path, say: Say, requests: int, clients: int = 4) -> dict:
         samples.append((len(sent), megabytes(worker)))
         after = until_handles(worker, before)
         said, same = server.counted() - counted, server.workers() == [worker]
-    late = [sample for sample in samples if sample[0] >= requests / 2]
-    slope = float(np.polyfit(*zip(*late, strict=True), 1)[0] * 1000) if len(late) > 2 else None
+    memory = memory_of(samples, requests)
+    slope = memory["mb_per_1000_requests_second_half"]
     results = outcomes(sent)
     return {
         "requests": requests,
@@ -123,11 +123,7 @@ def soak(folder: Path, say: Say, requests: int, clients: int = 4) -> dict:
         "lost": requests - results.get("right", 0),
         "same_worker": same,
         "memory_samples": len(samples),
-        "mb_first": round(samples[0][1], 1),
-        "mb_half": round(late[0][1], 1),
-        "mb_last": round(samples[-1][1], 1),
-        "mb_most": round(max(size for _, size in samples), 1),
-        "mb_per_1000_requests": None if slope is None else round(slope, 3),
+        **memory,
         "open_before": before,
         "open_after": after,
         "holds": results == {"right": requests}
@@ -136,6 +132,21 @@ def soak(folder: Path, say: Say, requests: int, clients: int = 4) -> dict:
         and before == after
         and slope is not None
         and slope < STEADY,
+    }
+
+
+def memory_of(samples: list[tuple[int, float]], requests: int) -> dict:
+    """What a soak's memory did, of (requests so far, MB): the first half may fill what the second has to live with."""
+    late = [sample for sample in samples if sample[0] >= requests / 2]
+    slope = float(np.polyfit(*zip(*late, strict=True), 1)[0] * 1000) if len(late) > 2 else None
+    first, half, last = (round(size, 1) for _, size in (samples[0], late[0], samples[-1]))
+    return {
+        "mb_first": first,
+        "mb_half": half,
+        "mb_last": last,
+        "mb_most": round(max(size for _, size in samples), 1),
+        "mb_added_first_half": round(half - first, 1),
+        "mb_per_1000_requests_second_half": None if slope is None else round(slope, 3),
     }
 
 

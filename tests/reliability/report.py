@@ -1,6 +1,12 @@
-"""reports/reliability.md, made of reports/reliability.json and nothing else."""
+"""reports/reliability.md, made of reports/reliability.json and nothing else.
 
+`make reliability` comes here by itself; after a change of words only, `python -m tests.reliability.report` does.
+"""
+
+import json
 import re
+
+from tests.reliability.server import ROOT
 
 HASH = re.compile(r"(?<=\b[0-9a-f]{8})[0-9a-f]{56}\b")  # all but the beginning of a SHA-256
 
@@ -10,7 +16,9 @@ def markdown(found: dict) -> str:
     results = found["experiments"]
     lost = {name: result["lost"] for name, result in results.items() if "lost" in result and name != "kill"}
     lines = ["# Hard to break", "", f"`{found['command']}` on {found['machine']};"]
-    lines.append(f"model {found['model']['name']} {found['model']['version']}. Written by that command, not by hand.")
+    program = f" in pneumo {found['program']}" if "program" in found else ""  # older ones do not say
+    lines.append(f"model {found['model']['name']} {found['model']['version']}{program}.")
+    lines[-1] += " Written by that command, not by hand."
     lines += ["", "The server is started as `make run` starts it, on a port of its own, with the shipped model."]
     if lost:
         lines += ["", f"Accepted requests lost: **{sum(lost.values())}** ({', '.join(lost)})."]
@@ -19,13 +27,19 @@ def markdown(found: dict) -> str:
             f" Of {killed['requests']:,} under `kill -9` of workers {killed['failed']} were lost, {killed['lost']} of "
             "them outside the killed worker: what is inside one that is killed nobody can save."
         )
-    if (slope := results.get("soak", {}).get("mb_per_1000_requests")) is not None:
-        lines += ["", f"Slope of memory in the soak: **{slope} MB per 1,000 requests**."]
+    if (slope := slope_of(soaked := results.get("soak", {}))) is not None:
+        lines += ["", f"Slope of memory in the second half of the soak: **{slope} MB per 1,000 requests**;"]
+        lines[-1] += f" the first half added {soaked['mb_half'] - soaked['mb_first']:.1f} MB."
     lines += ["", "| what was done | how many | what happened | held |", "|---|---|---|---|"]
     for name, result in results.items():
         lines += ["| " + " | ".join((*row, "yes" if holds else "**no**")) + " |" for holds, *row in ROWS[name](result)]
     lines += ["", *notes(results)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def slope_of(soaked: dict) -> float | None:
+    """MB per 1,000 requests in the second half; older files do not say of which half."""
+    return soaked.get("mb_per_1000_requests_second_half", soaked.get("mb_per_1000_requests"))
 
 
 def counts(mapping: dict) -> str:
@@ -122,3 +136,8 @@ def notes(results: dict) -> list[str]:
         lines += ["", "| damaged | the server said | exit code |", "|---|---|---|"]
         lines += [f"| {name} | {HASH.sub('…', case['said'])} | {case['exit_code']} |" for name, case in cases.items()]
     return lines
+
+
+if __name__ == "__main__":
+    measured = json.loads((ROOT / "reports" / "reliability.json").read_text(encoding="utf-8"))
+    (ROOT / "reports" / "reliability.md").write_text(markdown(measured), encoding="utf-8")
