@@ -1,6 +1,6 @@
 # The served app and nothing else: no TensorFlow, no training weights, no compiler.
 #   docker build -t pneumo . && docker run --rm -p 5000:5000 --read-only pneumo
-ARG BASE=python:3.13-slim-bookworm
+ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 COPY requirements-serve.txt /

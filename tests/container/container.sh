@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 image=pneumo
-base=localhost/pneumo-base:bookworm
+base=localhost/pneumo-base:trixie
 films=(static/samples/*.jpeg)
 work=$(mktemp -d)
 started= server=
@@ -30,7 +30,7 @@ log() { if [ "$engine" = docker ]; then docker logs "$started" 2>&1; else cat "$
 
 make_base() {
   say "making the base with debootstrap (once, about a minute)"
-  debootstrap --variant=minbase --include=python3,python3-pip,python3-venv,ca-certificates bookworm "$work/base" \
+  debootstrap --variant=minbase --include=python3,python3-pip,python3-venv,ca-certificates trixie "$work/base" \
     >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; fail "debootstrap"; }
   rm -rf "$work"/base/var/cache/apt/* "$work"/base/var/lib/apt/lists/*
   local container mount
