@@ -118,12 +118,10 @@ def what_threads_gain(result: dict) -> list[str]:
 
 
 def folder_of_films(batch: dict | None) -> list[str]:
-    """Lines on `pneumo predict`, of batch.json; an older one compared what was not measured at the same time."""
+    """Lines on `pneumo predict`, of batch.json."""
     if not batch:
         return []
     lines = ["", "## A folder of films", ""]
-    if "bare_films_a_second" not in batch:
-        return [*lines, "Not measured soundly yet; `python benchmarks/batch.py` does."]
     less, more = batch["films"]
     rows = [
         ("films a second", batch["films_a_second"], batch["bare_films_a_second"]),

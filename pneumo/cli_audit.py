@@ -46,12 +46,9 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     examples = dataset.scan(folder)
     _needed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
-    chosen = dataset.split(examples, hashes)[part] if part else examples
-    wanted = {example.path for example in chosen}
     predictor = cli_films.load(model)
     card = predictor.card
-    if part:
-        cli_films.tell_other_files(card, part, chosen)
+    wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
 
     results = _measure(examples)
     readable = np.array([not isinstance(result, str) for result in results])

@@ -50,11 +50,9 @@ def evaluate(
     if report:
         import matplotlib  # noqa: F401  without it, say so before the minutes of reading
     examples = dataset.scan(folder)
-    if part:
-        examples = dataset.split(examples, dataset.content_hashes(examples))[part]
     predictor = cli_films.load(model)
     if part:
-        cli_films.tell_other_files(predictor.card, part, examples)
+        examples = cli_films.part_of(examples, dataset.content_hashes(examples), part, predictor.card)
 
     refused = []
 
@@ -78,7 +76,7 @@ def evaluate(
     card = predictor.card
     operating_point = card.operating_point(operating_point)
     threshold = card.thresholds[operating_point]
-    result = evaluation.evaluate(target, probability, threshold, patients, aetiologies) | {
+    result = evaluation.evaluate(target, probability, threshold, patients) | {
         "operating_point": operating_point,
         "operating_points": {
             name: {"threshold": value, **operating.worth(target, probability, value, patients)}

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -89,9 +89,14 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
     return unreadable
 
 
-def tell_other_files(card: "Card", part: str, examples: "Iterable[Example]") -> None:
-    """Say where `part` is of other files than those the card speaks of: copies of another size, or another folder."""
-    from pneumo.dataset import content_hashes, fingerprint
+def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":
+    """Those of one part of the split. Says where its files are others than the card speaks of: copies of another size.
 
-    if fingerprint(content_hashes(examples)) != card.contents["data"]["parts"][part]["fingerprint"]:
+    `hashes` are the files' SHA-256, in order.
+    """
+    from pneumo.dataset import fingerprint, split
+
+    found, of = split(examples, hashes)[part], dict(zip((e.path for e in examples), hashes, strict=True))
+    if fingerprint(of[example.path] for example in found) != card.contents["data"]["parts"][part]["fingerprint"]:
         click.echo(f"The files of {part} are not those behind the figures of the model card.", err=True)
+    return found

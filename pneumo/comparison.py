@@ -17,7 +17,7 @@ from pneumo.dataset import LABELS, Example, children, content_hashes, patient_ke
 from pneumo.errors import RunError
 from pneumo.evaluation import intervals
 from pneumo.operating import worth
-from pneumo.recipes import RECIPES, Recipe
+from pneumo.recipes import RECIPES, Recipe, kept_block
 
 if TYPE_CHECKING:
     from pneumo.predictor import Predictor
@@ -184,7 +184,7 @@ def last_block(receipt: dict) -> str:
     loss = receipt["validation_loss"]
     if "tune" not in loss:
         return "not tuned"
-    kept = "kept" if any(name.startswith("block5_") for name in receipt["trained_layers"]) else "not kept"
+    kept = "kept" if kept_block(receipt["trained_layers"]) else "not kept"
     return f"tuned, {kept}: validation loss {loss['tune']:.4f}, top alone {loss['top']:.4f}"
 
 

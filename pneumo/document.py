@@ -232,7 +232,7 @@ def _percent(share: float) -> str:
 def speed(benchmark: dict) -> str:
     """Table of what a served prediction costs beside the bare invocation, and what of it holds under load."""
     ours, naive = (next(one for one in benchmark["load"][name] if one["clients"] == 8) for name in ("pneumo", "naive"))
-    ratio = benchmark["ratio_to_bare"]
+    ratio, targets = benchmark["ratio_to_bare"], benchmark["targets"]
     rows = [(name, value, f"{ratio[name]:.2f}") for name, value in benchmark["median_ms"].items()]
     lines = [
         f"Medians of one run on {benchmark['machine']}:",
@@ -243,10 +243,9 @@ def speed(benchmark: dict) -> str:
         f"naive server (Flask, Keras, float32), {naive['films_a_second']} and {naive['p95_ms']} ms. Ready "
         f"{benchmark['ready_seconds']} s after the start, a first answer after "
         f"{benchmark['first_answer_seconds']['pneumo']['median']} s; a worker holds "
-        f"{benchmark['worker_resident_mb']} MB.",
+        f"{benchmark['worker_resident_mb']} MB. Of {targets['of']} targets {targets['missed']} are missed: "
+        "[benchmarks](benchmarks/README.md).",
     ]
-    if targets := benchmark.get("targets"):
-        lines[-1] += f" Of {targets['of']} targets {targets['missed']} are missed: [benchmarks](benchmarks/README.md)."
     return "\n".join(lines)
 
 

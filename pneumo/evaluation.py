@@ -155,27 +155,9 @@ def measure(
     return values, dict(zip(_COUNTS, (tp, fp, tn, fn), strict=True))
 
 
-def by_aetiology(aetiology: Sequence[str | None], probability: np.ndarray, threshold: float) -> dict[str, float | None]:
-    """Sensitivity to bacterial and to viral pneumonia apart: the share of its films at the threshold or above."""
-    called = np.asarray(probability) >= threshold
-    names = np.asarray(aetiology, dtype=object)
-    films = {name: names == name for name in ("bacteria", "virus")}
-    return {name: float(called[of].mean()) if of.any() else None for name, of in films.items()}
-
-
-def evaluate(
-    target: np.ndarray,
-    probability: np.ndarray,
-    threshold: float,
-    groups: Sequence | None = None,
-    aetiology: Sequence[str | None] | None = None,
-) -> dict:
-    """What is reported of one set of films, ready for JSON: `metrics`, `intervals` and `recall_by_aetiology`."""
-    aetiology = [None] * len(target) if aetiology is None else aetiology
-    return metrics(target, probability, threshold) | {
-        "intervals": intervals(target, probability, threshold, groups),
-        "recall_by_aetiology": by_aetiology(aetiology, probability, threshold),
-    }
+def evaluate(target: np.ndarray, probability: np.ndarray, threshold: float, groups: Sequence | None = None) -> dict:
+    """What is reported of one set of films, ready for JSON: `metrics` and `intervals`."""
+    return metrics(target, probability, threshold) | {"intervals": intervals(target, probability, threshold, groups)}
 
 
 def reliability(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

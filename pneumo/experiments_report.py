@@ -15,7 +15,7 @@ from pneumo.experiments import FILMS
 from pneumo.faithfulness import TOLD
 from pneumo.nuisance import EVERYDAY
 from pneumo.operating import sigmoid
-from pneumo.recipes import CHOSEN, IDEAS, PLAIN, find_idea
+from pneumo.recipes import CHOSEN, IDEAS, PLAIN, find_idea, kept_block
 from pneumo.report import BLUE, GREY, VERMILLION, markdown
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def _page(groups: dict, bases: list[str], against: dict, draws: dict, parts: dic
                     f"`{base}`",
                     str(run["seconds"]),
                     f"`{run.get('chosen_by', 'val_loss')}`",
-                    "not tuned" if "tune" not in run["epochs"] else "kept" if _kept(run) else "not kept",
+                    "not tuned" if "tune" not in run["epochs"] else "kept" if kept_block(run["kept"]) else "not kept",
                     *(_spread([run], name) for name in FIGURES[:5]),
                 )
                 for (base, _), group in groups.items()
@@ -358,18 +358,14 @@ def _verdict(found: dict[str, tuple]) -> str:
     return "; ".join(words) or "undecided"
 
 
-def _kept(run: dict) -> bool:
-    """Whether the run kept the last block that it tuned, not its top alone."""
-    return any(name.startswith("block5_") for name in run["kept"])
-
-
 def _mixed(groups: dict, against: dict) -> str:
     """In how many of the comparisons the last block was kept, which is part of the differences."""
+    kept = {key: [kept_block(run["kept"]) for run in runs] for key, runs in groups.items()}
     plain = " and ".join(
-        f"{sum(map(_kept, groups[base, PLAIN]))} of {len(groups[base, PLAIN])} on `{base}`"
+        f"{sum(kept[base, PLAIN])} of {len(groups[base, PLAIN])} on `{base}`"
         for base in dict.fromkeys(base for base, _ in against)
     )
-    every = sum(all(map(_kept, groups[key])) for key in against)
+    every = sum(all(kept[key]) for key in against)
     return (
         "Differences to the recipe as it is mix the idea with whether the tuned last block was kept (the last table "
         f"says where): of the runs of the recipe as it is, {plain} kept it; in {every} of these {len(against)} "

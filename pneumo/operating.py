@@ -135,8 +135,8 @@ def calibrate(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict
 
     `brier` is that of each method, fitted on four fifths of the patients and measured on the others; None where a
     label has fewer than FOLDS patients or the method finds no slope above 0, as temperature does where the logits lie
-    off by a lot. Without both it is Platt. Isotonic regression is measured and never chosen: its
-    steps give many films one probability, 0 and 1 among them, which hides their order and has no logit for the map.
+    off by a lot. Without both it is Platt. Isotonic regression is measured and never chosen: its steps give many films
+    one probability, 0 and 1 among them, which hides their order and has no logit for the map.
 
     Raises:
         ValueError: one class only, or logits that do not rise with pneumonia.

@@ -182,16 +182,7 @@ def _publish(
     threshold = contents["operating_points"][DEFAULT]["threshold"]
     probability = {part: sigmoid(slope * logit[part] + intercept) for part in maps}
     contents["heatmap"] |= heatmap.span(maps["validation"], target["validation"])
-    contents["metrics"] = {
-        part: evaluate(
-            target[part],
-            probability[part],
-            threshold,
-            patients[part],
-            [e.aetiology for e in parts[part]],
-        )
-        for part in maps
-    }
+    contents["metrics"] = {part: evaluate(target[part], probability[part], threshold, patients[part]) for part in maps}
     contents["agreement"] = _agreement(model, parts["internal_test"], config, maps["internal_test"], contents)
     contents["data"] = SOURCE | {
         "patients": PATIENTS,

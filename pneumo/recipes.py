@@ -3,6 +3,7 @@
 Each is an entry of RECIPES; the training loop, the export, the server and the comparison are the same for all.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -207,6 +208,11 @@ IDEAS: dict[str, Idea] = {
     "mixup": Idea("films of a batch blended, Beta(0.2, 0.2)", {"mixup": 0.2}),
     "averaged": Idea("moving average of the weights over a fifth of a phase", {"averaged": 0.2}),
 }
+
+
+def kept_block(layers: Iterable[str]) -> bool:
+    """Whether among the `layers` that a run of VGG-16 kept is the last block, which it tuned, or its top alone."""
+    return any(name.startswith("block5_") for name in layers)
 
 
 def find_idea(name: str) -> Idea:

@@ -40,9 +40,8 @@ ATTRIBUTION = (
 
 
 def table(result: dict) -> list[tuple[str, str, str]]:
-    """Name, value and 95 % interval of every metric and of sensitivity by aetiology, as text."""
+    """Name, value and 95 % interval of every metric, as text."""
     rows = [(NAMES.get(name, name.capitalize()), result[name], result["intervals"][name]) for name in METRICS]
-    rows += [(f"Sensitivity, {name}", value, None) for name, value in result["recall_by_aetiology"].items()]
     return [(name, text(value), span(interval)) for name, value, interval in rows]
 
 
@@ -164,7 +163,7 @@ def write_report(
     if coloured := result.get("coloured"):
         lines += ["", coverage(coloured)]
     lines += ["", "The regions raised the probability; they are not where a pneumonia is."]
-    if any(value is not None for value in result["recall_by_aetiology"].values()):  # file names of that data set
+    if result.get("subgroups", {}).get("aetiology"):  # file names of that data set
         lines += ["", ATTRIBUTION]
     return written(folder, lines, result)
 

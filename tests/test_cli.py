@@ -174,7 +174,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert done.exit_code == 0
     result = json.loads(out.read_text())
     assert set(result) == {
-        *METRICS, "n", "threshold", "intervals", "confusion", "recall_by_aetiology", "unreadable", "refused", "model",
+        *METRICS, "n", "threshold", "intervals", "confusion", "unreadable", "refused", "model",
         "operating_point", "operating_points", "triage", "subgroups", "coloured",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
@@ -188,7 +188,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     accuracy = np.mean([label == example.label for label, example in zip(called, examples, strict=True)])
     assert result["accuracy"] == pytest.approx(accuracy)
     viral = [label == "PNEUMONIA" for label, e in zip(called, examples, strict=True) if e.aetiology == "virus"]
-    assert result["recall_by_aetiology"]["virus"] == pytest.approx(np.mean(viral))
+    assert result["subgroups"]["aetiology"]["virus"]["sensitivity"] == pytest.approx(np.mean(viral))
     assert f"Accuracy             {accuracy:.4f}" in done.stdout
     assert "40 films of 30 patients" in done.stdout
 
@@ -301,7 +301,8 @@ def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, che
     part = split(examples, content_hashes(examples))["internal_test"]
     assert "The files of internal_test are not those behind the figures of the model card." in done.stderr
     told = {"data": {"parts": {"internal_test": {"fingerprint": fingerprint(content_hashes(part))}}}}
-    cli_films.tell_other_files(replace(predictor.card, contents=told), "internal_test", part)
+    card = replace(predictor.card, contents=told)
+    assert cli_films.part_of(examples, content_hashes(examples), "internal_test", card) == part
     assert capsys.readouterr().err == ""
     assert result["n"] == len(part)
     probability = np.array([predictor.predict(example.path.read_bytes()).probability for example in part])

@@ -614,12 +614,12 @@ def test_damaged_pixels_end_no_process(name, written, tmp_path):
 
 WHO = {
     "PatientName": "Doe^Jane",
-    "PatientID": "MRN-4711",
+    "PatientID": "MRN-Kaspar",
     "PatientBirthDate": "20210203",
     "InstitutionName": "Doe Clinic",
     "ReferringPhysicianName": "Doe^John",
 }
-TELLING = ("Doe", "DOE", "4711", "20210203", "2021")
+TELLING = ("Doe", "DOE", "Kaspar", "20210203")  # nothing so short that a time or a random id may hold it
 
 
 def test_no_identifier_leaves(mean_grey, tmp_path, caplog, recwarn, monkeypatch):
@@ -655,7 +655,6 @@ def test_no_identifier_leaves(mean_grey, tmp_path, caplog, recwarn, monkeypatch)
         logging.getLogger("pneumo").removeHandler(caplog.handler)
     words += done.output + caplog.text + " ".join(str(w.message) for w in recwarn)
     assert "predict PNEUMONIA 200" in words
-    words = re.sub(r"[0-9a-f]{32}", "", words)  # request ids are random: "2021" is in one of them now and then
     assert not [telling for telling in TELLING if telling in words]
 
 

@@ -11,7 +11,6 @@ from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 from pneumo import evaluation
 from pneumo.evaluation import (
     METRICS,
-    by_aetiology,
     choose_specific_threshold,
     choose_threshold,
     fit_platt,
@@ -218,12 +217,6 @@ def test_calibration_of_logits_that_separate_is_finite():
 def test_calibration_refuses(target, logit, words):
     with pytest.raises(ValueError, match=words):
         fit_platt(target, logit)
-
-
-def test_recall_by_aetiology():
-    kinds = ["bacteria", "bacteria", "virus", "normal", None]
-    assert by_aetiology(kinds, [0.9, 0.1, 0.8, 0.9, 0.9], 0.5) == {"bacteria": 0.5, "virus": 1.0}
-    assert by_aetiology(["normal"], [0.9], 0.5) == {"bacteria": None, "virus": None}
 
 
 def test_evaluate_is_the_parts_together_and_json(many):

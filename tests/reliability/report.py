@@ -16,9 +16,8 @@ def markdown(found: dict) -> str:
     results = found["experiments"]
     lost = {name: result["lost"] for name, result in results.items() if "lost" in result and name != "kill"}
     lines = ["# Hard to break", "", f"`{found['command']}` on {found['machine']};"]
-    program = f" in pneumo {found['program']}" if "program" in found else ""  # older ones do not say
-    lines.append(f"model {found['model']['name']} {found['model']['version']}{program}.")
-    lines[-1] += " Written by that command, not by hand."
+    model = f"model {found['model']['name']} {found['model']['version']} in pneumo {found['program']}"
+    lines.append(f"{model}. Written by that command, not by hand.")
     lines += ["", "The server is started as `make run` starts it, on a port of its own, with the shipped model."]
     if lost:
         lines += ["", f"Accepted requests lost: **{sum(lost.values())}** ({', '.join(lost)})."]
@@ -27,19 +26,15 @@ def markdown(found: dict) -> str:
             f" Of {killed['requests']:,} under `kill -9` of workers {killed['failed']} were lost, {killed['lost']} of "
             "them outside the killed worker: what is inside one that is killed nobody can save."
         )
-    if (slope := slope_of(soaked := results.get("soak", {}))) is not None:
+    soaked = results.get("soak", {})
+    if (slope := soaked.get("mb_per_1000_requests_second_half")) is not None:
         lines += ["", f"Slope of memory in the second half of the soak: **{slope} MB per 1,000 requests**;"]
-        lines[-1] += f" the first half added {soaked['mb_half'] - soaked['mb_first']:.1f} MB."
+        lines[-1] += f" the first half added {soaked['mb_added_first_half']} MB."
     lines += ["", "| what was done | how many | what happened | held |", "|---|---|---|---|"]
     for name, result in results.items():
         lines += ["| " + " | ".join((*row, "yes" if holds else "**no**")) + " |" for holds, *row in ROWS[name](result)]
     lines += ["", *notes(results)]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def slope_of(soaked: dict) -> float | None:
-    """MB per 1,000 requests in the second half; older files do not say of which half."""
-    return soaked.get("mb_per_1000_requests_second_half", soaked.get("mb_per_1000_requests"))
 
 
 def counts(mapping: dict) -> str:
