@@ -60,6 +60,9 @@ class Batches(keras.utils.PyDataset):
     With a `seed` the films are shuffled and augmented, and every batch depends on (seed, epoch, index) alone, whichever
     thread makes it. Without one they come as they are, in order. `acquisition` and `augmentation` are those of
     `augment.augment`, `weights` (n,) how much each film counts. `whole` keeps the order and leaves out no film.
+
+    With `mixup` a film is blended with another of its batch, in shares drawn from Beta(mixup, mixup), and so are target
+    and weight (Zhang et al., arXiv 1710.09412).
     """
 
     def __init__(
@@ -73,11 +76,12 @@ class Batches(keras.utils.PyDataset):
         weights: np.ndarray | None = None,
         augmentation: str = "films",
         whole: bool = False,
+        mixup: float = 0.0,
     ) -> None:
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
         self.whole = whole or seed is None
         self.films, self.targets, self.size, self.batch, self.seed = films, targets, size, batch, seed
-        self.acquisition, self.weights, self.augmentation = acquisition, weights, augmentation
+        self.acquisition, self.weights, self.augmentation, self.mixup = acquisition, weights, augmentation, mixup
         self.start(epoch=0)
 
     def start(self, epoch: int) -> None:
@@ -99,7 +103,14 @@ class Batches(keras.utils.PyDataset):
             films = augment(films, seed, self.acquisition, self.augmentation)
         grey = np.stack([squash(film, self.size) for film in films]).astype(np.float32)
         batch = np.repeat(grey[..., None], 3, axis=-1), self.targets[chosen]
-        return batch if self.weights is None else (*batch, self.weights[chosen])
+        return self._blended(index, batch if self.weights is None else (*batch, self.weights[chosen]))
+
+    def _blended(self, index: int, batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        if not self.mixup:
+            return batch
+        random = np.random.default_rng((self.seed, self.epoch, index))
+        share, other = np.float32(random.beta(self.mixup, self.mixup)), random.permutation(len(batch[0]))
+        return tuple(share * values + (1 - share) * values[other] for values in batch)
 
     def on_epoch_end(self) -> None:
         """Draw a new order."""
@@ -109,8 +120,7 @@ class Batches(keras.utils.PyDataset):
 class Views(Batches):
     """Batches of what a frozen network made of each film, several times augmented: every epoch takes the next view.
 
-    `views` are (n, ...) arrays. With `mixup` a film is blended with another of its batch, in shares drawn from
-    Beta(mixup, mixup), and so are target and weight (Zhang et al., arXiv 1710.09412).
+    `views` are (n, ...) arrays.
     """
 
     def __init__(
@@ -122,20 +132,15 @@ class Views(Batches):
         weights: np.ndarray | None = None,
         mixup: float = 0.0,
     ) -> None:
-        super().__init__(views[0], targets, 0, batch, seed, weights=weights)
-        self.views, self.mixup = views, mixup
+        super().__init__(views[0], targets, 0, batch, seed, weights=weights, mixup=mixup)
+        self.views = views
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Make batch `index` of this epoch."""
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
         view = self.views[self.epoch % len(self.views)]
         columns = (view, self.targets) if self.weights is None else (view, self.targets, self.weights)
-        batch = tuple(column[chosen].astype(np.float32) for column in columns)
-        if not self.mixup:
-            return batch
-        random = np.random.default_rng((self.seed, self.epoch, index))
-        share, other = np.float32(random.beta(self.mixup, self.mixup)), random.permutation(len(chosen))
-        return tuple(share * values + (1 - share) * values[other] for values in batch)
+        return self._blended(index, tuple(column[chosen].astype(np.float32) for column in columns))
 
 
 class StopWhen(keras.callbacks.Callback):

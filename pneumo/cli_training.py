@@ -52,6 +52,13 @@ def _parts(data: Path) -> dict:
     help="Price of a correlation of logit and nuisance score within a class.",
 )
 @click.option(
+    "--mixup",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Films of a batch blended in shares of Beta(mixup, mixup); 0 for none.",
+)
+@click.option(
     "--label-smoothing",
     type=click.FloatRange(0, 1),
     default=0.05,

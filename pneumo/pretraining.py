@@ -46,7 +46,7 @@ class PretrainConfig:
 
     `start` is a folded base to go on from, None to begin from scratch. `matched` is the share of a film's weight that
     follows `audit.weigh`, under which acquisition says nothing of the label; `experts` and `independent` are those of
-    `objective.aetiology_loss`, `augmentation` is one of `augment.AUGMENTATIONS`.
+    `objective.aetiology_loss`, `augmentation` is one of `augment.AUGMENTATIONS`, `mixup` that of `batches.Batches`.
     """
 
     stages: tuple[Stage, ...] = FROM_SCRATCH
@@ -59,6 +59,7 @@ class PretrainConfig:
     matched: float = 0.0
     experts: float = 0.0
     independent: float = 0.0
+    mixup: float = 0.0
     averaged_share: float = 0.1  # the moving average of weights looks back over this share of a stage
     warm_up_share: float = 0.08
     seed: int = 0
@@ -144,10 +145,12 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
                 stage.acquisition,
                 weights,
                 config.augmentation,
+                mixup=config.mixup,
             )
             watched = Batches(films["validation"], answers["validation"], stage.size, config.batch)
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
             _run_stage(model, stage, config, batches, watched, folder)
+            batches.mixup = 0.0  # films as they come are what the base will see
             _settle_norms(model, batches)
             measured = model.evaluate(watched, verbose=0, return_dict=True)
             seconds = read_columns(folder / f"history-{stage.size}.csv")["seconds"].sum()  # of killed runs, too
@@ -167,7 +170,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             stage = config.stages[-1]
             command += f" --start {config.start.name} --epochs {stage.epochs} --rate {stage.rate}"
             command += f" --acquisition {stage.acquisition}"
-        for option in ("matched", "experts", "independent", "label_smoothing", "augmentation", "seed"):
+        for option in ("matched", "experts", "independent", "mixup", "label_smoothing", "augmentation", "seed"):
             value = getattr(config, option)
             words = f'"{value}"' if isinstance(value, str) else value
             command += f" --{option.replace('_', '-')} {words}" if value != getattr(PretrainConfig, option) else ""

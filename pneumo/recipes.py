@@ -22,7 +22,7 @@ class TrainConfig:
 
     Only VGG-16 knows the rest. Its last `tuned_blocks` are unfrozen behind the head. `balanced` classes weigh the same;
     `matched` is the share of a film's weight by `audit.weigh`. `experts`, `independent` and `smoothing` are those of
-    `objective.loss`, `worst` the step of `objective.WorstGroups`, `mixup` that of `batches.Views`, and the moving
+    `objective.loss`, `worst` the step of `objective.WorstGroups`, `mixup` that of `batches.Batches`, and the moving
     average of weights looks back over the share `averaged` of a phase.
     """
 

@@ -226,7 +226,14 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path, monkey
     train, validation = parts["train"][:16], parts["validation"][:4]
     first = PretrainConfig(stages=(Stage(32, 1, 1e-3),), film_size=64, batch=8, matched=0)
     start = pretraining.pretrain(train, validation, tmp_path / "first", first)
-    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3, "seed": 2, "augmentation": "films, exchanged"}
+    debiased = {
+        "matched": 0.5,
+        "experts": 1.0,
+        "independent": 0.3,
+        "mixup": 0.4,
+        "seed": 2,
+        "augmentation": "films, exchanged",
+    }
     barely = PretrainConfig(stages=(Stage(32, 1, 1e-9),), start=start, film_size=64, batch=8, **debiased)
     # too few children for the trees: a score that says nothing of the label
     monkeypatch.setattr(pretraining, "score_films", lambda films: np.arange(len(films)) % 5 - 2.0)
@@ -239,7 +246,7 @@ def test_a_run_can_go_on_from_folded_weights_and_says_so(parts, tmp_path, monkey
     assert np.corrcoef(*features)[0, 1] > 0.8  # not learned anew: settled on the films, with a rate of next to nothing
     said = json.loads(second.with_suffix(".json").read_text())
     command = "pneumo pretrain --start base.npz --epochs 1 --rate 1e-09 --acquisition 1.0 --matched 0.5 --experts 1.0"
-    assert said["command"] == f'{command} --independent 0.3 --augmentation "films, exchanged" --seed 2'
+    assert said["command"] == f'{command} --independent 0.3 --mixup 0.4 --augmentation "films, exchanged" --seed 2'
     assert said["config"]["start"]["receipt"]["command"] == "pneumo pretrain"
 
 
@@ -249,6 +256,17 @@ def test_weights_go_with_their_films(parts):
     for number in range(2):
         _, target, weights = batches[number]
         np.testing.assert_array_equal(target[:, 0], weights)
+
+
+def test_mixup_blends_a_film_with_one_other_and_its_target_in_the_same_share():
+    films = np.stack([np.full((32, 32), value, np.uint8) for value in (10, 50, 90)])
+    batches = Batches(films, np.array([[10.0], [50.0], [90.0]]), 32, 3, seed=1, augmentation="zoom, flip", mixup=1.0)
+    grey, target = batches[0]
+    np.testing.assert_allclose(grey.mean(axis=(1, 2, 3)), target[:, 0], rtol=1e-5)
+    assert grey.std(axis=(1, 2, 3)).max() < 1e-3
+    assert not np.isin(target, (10, 50, 90)).all()
+    batches.mixup = 0.0
+    assert np.isin(batches[0][1], (10, 50, 90)).all()
 
 
 def test_batches_depend_on_seed_and_epoch_alone(parts):
@@ -270,13 +288,26 @@ def test_the_command_hands_on_what_it_is_given(tiny_chest_xray, tmp_path, monkey
     monkeypatch.setattr(pretraining, "pretrain", lambda train, validation, run, config: given.append(config))
     start = tmp_path / "base.npz"
     start.touch()
-    more = ["--epochs", "2", "--matched", "0.5", "--experts", "1", "--independent", "0.3", "--seed", "4"]
+    more = [
+        "--epochs",
+        "2",
+        "--matched",
+        "0.5",
+        "--experts",
+        "1",
+        "--independent",
+        "0.3",
+        "--mixup",
+        "0.4",
+        "--seed",
+        "4",
+    ]
     more += ["--label-smoothing", "0", "--augmentation", "films, exchanged"]
     arguments = ["pretrain", "--data", str(tiny_chest_xray), "--run", str(tmp_path), "--start", str(start), *more]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     stages = (replace(pretraining.CONTINUED, epochs=2),)
-    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3}
+    debiased = {"matched": 0.5, "experts": 1.0, "independent": 0.3, "mixup": 0.4}
     other = {"label_smoothing": 0.0, "augmentation": "films, exchanged", "seed": 4}
     expected = PretrainConfig(stages, start=start, **debiased, **other)
     assert given == [expected]
