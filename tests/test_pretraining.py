@@ -288,21 +288,8 @@ def test_the_command_hands_on_what_it_is_given(tiny_chest_xray, tmp_path, monkey
     monkeypatch.setattr(pretraining, "pretrain", lambda train, validation, run, config: given.append(config))
     start = tmp_path / "base.npz"
     start.touch()
-    more = [
-        "--epochs",
-        "2",
-        "--matched",
-        "0.5",
-        "--experts",
-        "1",
-        "--independent",
-        "0.3",
-        "--mixup",
-        "0.4",
-        "--seed",
-        "4",
-    ]
-    more += ["--label-smoothing", "0", "--augmentation", "films, exchanged"]
+    more = ["--epochs", "2", "--matched", "0.5", "--experts", "1", "--independent", "0.3", "--seed", "4"]
+    more += ["--mixup", "0.4", "--label-smoothing", "0", "--augmentation", "films, exchanged"]
     arguments = ["pretrain", "--data", str(tiny_chest_xray), "--run", str(tmp_path), "--start", str(start), *more]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
