@@ -120,7 +120,7 @@ class Batches(keras.utils.PyDataset):
 class Views(Batches):
     """Batches of what a frozen network made of each film, several times augmented: every epoch takes the next view.
 
-    `views` are (n, ...) arrays.
+    `views` are (n, ...) arrays; the rest is that of `Batches`.
     """
 
     def __init__(
