@@ -24,8 +24,9 @@ setup: .venv/.all ## install everything: training, notebook, tests
 test: setup lint ## check the code and run all tests, two files at a time (ARGS= for pytest)
 	$(python) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: .venv/.all ## check the code's style
+lint: .venv/.all ## check the code's style and the direction of its imports
 	$(python) -m ruff check .
+	.venv/bin/lint-imports
 
 requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgrade for all of them)
 	@$(pip) install uv

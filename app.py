@@ -22,14 +22,17 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler
 
-from pneumo import __version__, access, admission, body, heatmap, logs
-from pneumo.card import read_card
+from pneumo import __version__
 from pneumo.errors import FormatError, NoFileError, PneumoError, TooLargeError
-from pneumo.images import FORMATS, Film, decode
-from pneumo.metrics import Metrics
-from pneumo.predictor import Prediction, Predictor
-from pneumo.profile import of_site
-from pneumo.settings import numbers
+from pneumo.films.film import Film
+from pneumo.films.images import FORMATS, decode
+from pneumo.model import heatmap
+from pneumo.model.card import read_card
+from pneumo.model.predictor import Prediction, Predictor
+from pneumo.model.profile import of_site
+from pneumo.web import access, admission, body, logs
+from pneumo.web.metrics import Metrics
+from pneumo.web.settings import numbers
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 
-from pneumo import admission, logs
-from pneumo.access import read_keys
-from pneumo.card import read_card
 from pneumo.errors import PneumoError
-from pneumo.profile import of_site
-from pneumo.settings import numbers
+from pneumo.model.card import read_card
+from pneumo.model.profile import of_site
+from pneumo.web import admission, logs
+from pneumo.web.access import read_keys
+from pneumo.web.settings import numbers
 
 try:
     chosen = numbers()
@@ -27,7 +27,7 @@ bind = f"0.0.0.0:{chosen['PORT']}"
 workers = chosen["WEB_CONCURRENCY"]
 # Browsers connect directly, with no proxy in front: a sync worker would wait for the slowest of them, and gunicorn's
 # threaded one for heads that never end.
-worker_class = "pneumo.worker.Worker"
+worker_class = "pneumo.web.worker.Worker"
 # Each takes a file descriptor, of which a process usually has 1024.
 worker_connections = 512
 # As many threads as requests with films may be inside or on their way, and some that are always free to refuse the next

@@ -26,9 +26,10 @@ from pathlib import Path
 from ai_edge_litert.interpreter import Interpreter
 
 from pneumo import __version__
-from pneumo.card import read_card
-from pneumo.images import decode, to_input
-from pneumo.settings import cores
+from pneumo.films.film import to_input
+from pneumo.films.images import decode
+from pneumo.model.card import read_card
+from pneumo.web.settings import cores
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((ROOT / "static" / "samples").glob("*.jpeg"))
@@ -82,7 +83,7 @@ def predict(films: int) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(films):
             Path(folder, f"{number:06}.jpeg").symlink_to(SAMPLES[number % len(SAMPLES)])
-        command = [sys.executable, "-c", "from pneumo.cli import main; main()", "predict", folder]
+        command = [sys.executable, "-c", "from pneumo.cli.main import main; main()", "predict", folder]
         started = time.perf_counter()
         running = subprocess.Popen([*command, "--csv", f"{folder}/out.csv"], cwd=ROOT, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(running.pid, 0)

@@ -9,9 +9,9 @@ import numpy as np
 from flask import Flask, Response, jsonify, request
 from PIL import Image
 
-from pneumo.card import read_card
-from pneumo.dataset import LABELS
-from pneumo.networks import from_card
+from pneumo import LABELS
+from pneumo.model.card import read_card
+from pneumo.training.networks import from_card
 
 card = read_card(roles=("base", "top"))
 model = from_card(card)

@@ -35,8 +35,9 @@ from benchmarks.load import (
     put_under_load,
     steady,
 )
-from pneumo import __version__, settings
-from pneumo.card import Card, read_card
+from pneumo import __version__
+from pneumo.model.card import Card, read_card
+from pneumo.web import settings
 
 CLIENTS = (1, 2, 4, 8, 16)
 BARE, SERVED, MAPPED, NAIVE = "bare invocation", "served", "served with heat map", "naive server"

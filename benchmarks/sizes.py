@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from pneumo import __version__
-from pneumo.dataset import scan
-from pneumo.predictor import Predictor
+from pneumo.data.dataset import scan
+from pneumo.model.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 

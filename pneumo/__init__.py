@@ -1,13 +1,20 @@
 """pneumo reads a frontal chest X-ray of a child for pneumonia.
 
-`images` turns bytes into pixels (DICOM by `dicom`) and `predictor` pixels into an opinion, by the model of `card`;
-`heatmap` draws where the opinion comes from. `dataset`, `augment`, `networks`, `pretraining`, `training`, `attribution`
-and `export` make that model by an entry of `recipes`, `comparison` sets them side by side, and `preprocessing` is what
-some of them do to a film first. `evaluation` and `report` say how good a model is, `operating` chooses the thresholds
-that `card`, or a site's `profile`, names; `gate` refuses what is no chest film, `subgroups` and `faithfulness` look for
-where the model fails. `cli` is all of it on the command line. HTTP lives in `app.py`, outside; what it asks of
-`admission`, `turns`, `access`, `body`, `worker`, `metrics`, `logs` and `settings` knows no Flask. Importing this
-package imports nothing heavy.
+The rooms, and the direction of their imports (held by import-linter, see pyproject.toml):
+
+    cli -> reports -> training -> evaluation -> {model, data} -> films -> errors
+    app.py -> web -> model
+
+films       bytes -> one grey film, the one truth about pixels in training and in serving (a new image format)
+model       a film -> an opinion: card, served file, gate, operating points, heat map; no Keras (a new operating point)
+data        folders of films -> patients -> parts, acquisition, augmentation (a new hospital's films)
+evaluation  labels and probabilities -> figures with intervals, thresholds, subgroups, shortcuts
+training    a recipe -> files in models/; the only Keras (a new network)
+reports     figures and pages
+web         the page, /predict, health, metrics; the only Flask (a new route)
+cli         one file a command
+
+Importing this package imports nothing heavy.
 """
 
 import os
@@ -16,3 +23,4 @@ import os
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "1.12.0"
+LABELS = ("NORMAL", "PNEUMONIA")  # in the order of the targets 0 and 1

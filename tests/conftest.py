@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo.card import Card, card_path
-from pneumo.gate import Gate
-from pneumo.images import squash
-from pneumo.predictor import Predictor
+from pneumo.films.film import squash
+from pneumo.model.card import Card, card_path
+from pneumo.model.gate import Gate
+from pneumo.model.predictor import Predictor
 
 SAMPLES = sorted(Path(__file__).parent.parent.joinpath("static", "samples").glob("*.jpeg"))
 

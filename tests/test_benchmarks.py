@@ -11,7 +11,8 @@ from benchmarks import batch, report
 from benchmarks.disk import closure, disk, pinned, served_files
 from benchmarks.load import READY, ROOT, Client, film_request, pneumo_server, put_under_load, running, steady
 from benchmarks.serving import CLIENTS, configurations, in_turns
-from pneumo import __version__, document
+from pneumo import __version__
+from pneumo.reports import document
 
 
 def load(rates, p95):

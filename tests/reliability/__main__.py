@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from pneumo import __version__
-from pneumo.card import card_path, read_card
+from pneumo.model.card import card_path, read_card
 from tests.reliability import experiments, report
 from tests.reliability.server import ROOT
 

@@ -24,7 +24,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from pneumo.card import card_path
+from pneumo.model.card import card_path
 from tests.reliability import hostile
 from tests.reliability.fuzz import DICOM_SHARE, GROWTH, SAMPLES, check, pictures, saved
 from tests.reliability.server import (
@@ -344,7 +344,7 @@ def full_disk(folder: Path, say: Say) -> dict:
         command = (*works[0], "sh", "-c", FULL, "sh", str(ROOT))
         log = folder / "disk.log"
         with Server(log, command=command, TMPDIR=scratch, PYTHONDONTWRITEBYTECODE=1) as server:
-            from tests.test_dicom import RAMP, dicom
+            from tests.films.test_dicom import RAMP, dicom
 
             large = Image.effect_noise((3000, 3000), 60)
             asks = [
@@ -495,7 +495,7 @@ def exchange(port: int, data: bytes) -> int:
 
 def fuzz(folder: Path, say: Say, inputs: int) -> dict:
     """The fuzz of the test suite, against a running server with the shipped model."""
-    from tests.test_dicom import RAMP, SLOPE, dicom
+    from tests.films.test_dicom import RAMP, SLOPE, dicom
 
     dicoms = [("DICOM", dicom(RAMP)), ("DICOM", dicom(SLOPE, stored=12, PhotometricInterpretation="MONOCHROME1"))]
     with Server(folder / "fuzz.log") as server:

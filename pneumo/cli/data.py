@@ -1,0 +1,136 @@
+"""`pneumo data`: get *Chest X-Ray Images (Pneumonia)* from Kaggle, and say what is in a copy of it."""
+
+import hashlib
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from pneumo.cli.films import each, progress
+from pneumo.errors import PneumoError
+
+HANDLE = "paultimothymooney/chest-xray-pneumonia"
+SOURCE = "Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, licence CC BY 4.0"
+DEFAULT = Path("data/chest_xray")
+SPLITS = ("train", "val", "test")
+NESTED = ("", "chest_xray", "chest_xray/chest_xray")  # Kaggle's archive holds its own copy, one folder deeper
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", default=DEFAULT, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--fetch", is_flag=True, help="First download it from Kaggle (about 2.4 GB) and link DIR to it.")
+def data(folder: Path, fetch: bool) -> None:
+    """Check the data set in DIR, data/chest_xray unless given: films, patients, damaged and identical files, split."""
+    if fetch and find(folder) is None:
+        download(folder)
+    found = find(folder)
+    if found is None:
+        raise FileNotFoundError(
+            f"Expected the data set in {folder}, found none. Run `pneumo data --fetch`, or download "
+            f"https://www.kaggle.com/datasets/{HANDLE} and unpack it so that {folder / 'train' / 'NORMAL'} "
+            f"exists ({SOURCE})."
+        )
+    for line in check(found):
+        click.echo(line)
+
+
+def find(folder: Path) -> Path | None:
+    """The folder in or below `folder` that holds train/NORMAL, val/NORMAL or test/NORMAL."""
+    for place in (folder / inner for inner in NESTED):
+        if any((place / split / "NORMAL").is_dir() for split in SPLITS):
+            return place
+    return None
+
+
+def download(folder: Path) -> None:
+    """Download the data set into kagglehub's cache and make `folder` a link to it (a copy where links are not allowed).
+
+    Raises:
+        FileExistsError: `folder` holds something else.
+        click.ClickException: the download failed, most often for want of internet (exit code 1).
+    """
+    import kagglehub
+    from kagglehub import exceptions
+
+    if folder.is_symlink():
+        folder.unlink()  # `find` has seen that it leads to no data set
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"Expected {folder} to be empty or missing, found other files in it.")
+    try:
+        cached = Path(kagglehub.dataset_download(HANDLE))
+    except (
+        OSError,  # every failure of `requests` is one
+        exceptions.BackendError,
+        exceptions.CredentialError,
+        exceptions.DataCorruptionError,
+        exceptions.NotFoundError,
+        exceptions.UnauthenticatedError,
+    ) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise click.ClickException(f"The download from Kaggle failed ({type(error).__name__}: {reason}).") from None
+    found = find(cached)
+    if found is None:
+        raise click.ClickException(f"Expected train/NORMAL in what Kaggle sent, found none in {cached}.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir():
+        folder.rmdir()
+    try:
+        folder.symlink_to(found.resolve(), target_is_directory=True)
+    except OSError:  # Windows without the privilege to link
+        shutil.copytree(found, folder, ignore=shutil.ignore_patterns("chest_xray", "__MACOSX", "._*", ".DS_Store"))
+
+
+def check(folder: Path) -> Iterator[str]:
+    """Read every film of `folder/{train,val,test}`, as far as they exist, and tell line by line what is there."""
+    from pneumo.data import dataset
+
+    splits = {split: dataset.scan(folder / split) for split in SPLITS if (folder / split).is_dir()}
+    films = [(split, example) for split, examples in splits.items() for example in examples]
+    unreadable, same, hashes = {}, defaultdict(list), defaultdict(list)
+    results = progress(each(_digest, [example.path for _, example in films]), "reading", len(films))
+    for (split, example), (digest, reason) in zip(films, results, strict=True):
+        hashes[split].append(digest)
+        same[digest].append(split)
+        if reason:
+            unreadable[example.path] = reason
+
+    def row(name: str, examples: list[dataset.Example]) -> str:
+        label = Counter(e.label for e in examples)
+        kind = Counter(e.aetiology for e in examples)
+        patients = len({e.patient for e in examples})
+        broken = sum(e.path in unreadable for e in examples)
+        kinds = (label["NORMAL"], label["PNEUMONIA"], kind["bacteria"], kind["virus"])
+        return f"{name:<15}" + "".join(f"{number:>11}" for number in (len(examples), *kinds, patients, broken))
+
+    yield f"{folder} ({SOURCE})"
+    heads = ("films", "NORMAL", "PNEUMONIA", "bacterial", "viral", "patients", "unreadable")
+    yield f"{'folder':<15}" + "".join(f"{head:>11}" for head in heads)
+    for split, examples in splits.items():
+        yield row(split, examples)
+    groups = [where for where in same.values() if len(where) > 1]
+    across = sum(len(set(where)) > 1 for where in groups)
+    yield f"byte-identical: {len(groups)} groups of {sum(map(len, groups))} files, {across} of them across folders"
+    if "train" in splits:
+        yield f"our split of train, by patient, identical files together (seed {dataset.SPLIT_SEED}):"
+        try:
+            for part, examples in dataset.split(splits["train"], hashes["train"]).items():
+                yield row(part, examples)
+        except PneumoError as error:
+            yield str(error)
+        yield f"fingerprint of train: {dataset.fingerprint(hashes['train'])}"
+    for path, reason in unreadable.items():
+        yield f"unreadable: {click.format_filename(path)}: {reason}"
+
+
+def _digest(path: Path) -> tuple[str, str | None]:
+    """SHA-256 of a film, and the reason if it cannot be read."""
+    from pneumo.films.images import decode
+
+    content = path.read_bytes()
+    try:
+        decode(content)
+    except PneumoError as error:
+        return hashlib.sha256(content).hexdigest(), str(error)
+    return hashlib.sha256(content).hexdigest(), None

@@ -1,0 +1,102 @@
+"""What the commands that read many films share: options, the model, every core, progress, and the films that fail."""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from pneumo.errors import PneumoError
+from pneumo.model.card import POINTS
+from pneumo.web.settings import cores
+
+if TYPE_CHECKING:
+    from pneumo.data.dataset import Example
+    from pneumo.model.card import Card
+    from pneumo.model.predictor import Prediction, Predictor
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+AHEAD = 2  # results a core that may wait for a slow film before them: this bounds the memory
+FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
+model_option = click.option("--model", metavar="NAME", help="Model of models/, or path of a card; else PNEUMO_MODEL's.")
+point_option = click.option(
+    "--operating-point", type=click.Choice(POINTS), help="Whose threshold makes the label; else the model's default."
+)
+
+
+def load(model: str | None) -> "Predictor":
+    """The model of that name, which reads as many films at once as there are cores.
+
+    A film a core, with one thread each, is faster than one film on all cores: then decoding and what else surrounds the
+    network runs side by side, too. The answers are the same to the bit.
+    """
+    from pneumo.model.card import card_path, read_card
+    from pneumo.model.predictor import Predictor
+    from pneumo.model.profile import of_site
+
+    return Predictor(of_site(read_card(card_path(model), roles=())), threads=1, at_once=cores())
+
+
+def read(
+    predictor: "Predictor", film: Path, operating_point: str | None = None, force: bool = False
+) -> "Prediction | str":
+    """An opinion, or the reason why there is none."""
+    try:
+        return predictor.predict(film.read_bytes(), operating_point, force)
+    except PneumoError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.strerror}."
+
+
+def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`work(item)` of each item, in their order, computed on every core; memory does not grow with their number.
+
+    Threads are enough: the network and the decoders run without Python's lock.
+    """
+    waiting: deque = deque()
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= AHEAD * cores():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # after Ctrl-C or an error only the films that are being read are finished
+        pool.shutdown(cancel_futures=True)
+
+
+def progress(items: Iterable[Item], label: str, length: int, hidden: bool = False) -> Iterator[Item]:
+    """The items, with a progress bar on stderr where a person looks at it."""
+    hidden = hidden or not sys.stderr.isatty()
+    with click.progressbar(items, length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield from bar
+
+
+def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[dict[str, str]]:
+    """Name on stderr, and return for JSON, the films whose result is a reason (a str) and not a result."""
+    unreadable = [
+        {"file": click.format_filename(film), "reason": reason}
+        for film, reason in zip(films, results, strict=True)
+        if isinstance(reason, str)
+    ]
+    for one in unreadable:
+        click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
+    return unreadable
+
+
+def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":
+    """Those of one part of the split. Says where its files are others than the card speaks of: copies of another size.
+
+    `hashes` are the files' SHA-256, in order.
+    """
+    from pneumo.data.dataset import fingerprint, split
+
+    found, of = split(examples, hashes)[part], dict(zip((e.path for e in examples), hashes, strict=True))
+    if fingerprint(of[example.path] for example in found) != card.contents["data"]["parts"][part]["fingerprint"]:
+        click.echo(f"The files of {part} are not those behind the figures of the model card.", err=True)
+    return found

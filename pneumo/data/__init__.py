@@ -1,0 +1,1 @@
+"""Folders of films -> patients -> parts; how films were acquired; augmentation. Knows no network."""

@@ -1,0 +1,296 @@
+"""What a film tells besides the chest: how it was acquired, processed and saved; and the same film without that.
+
+None of these numbers knows what a lung is. Where they tell the labels of a folder apart, so may a network, and its
+metrics then say little of pneumonia (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021, doi
+10.1038/s42256-021-00338-7). `audit` measures how far that goes. Knows nothing of labels or networks.
+"""
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from pneumo.films.film import squash
+from pneumo.films.images import decode
+
+SIZE = 224  # pixels of the squashed square on which everything but the file itself is measured
+SCALES = (1, 2, 4)  # sharpness is measured on the film and on its means of 2 × 2 and 4 × 4 pixels
+BLACK, BRIGHT = 10, 230  # grey levels: JPEG leaves a black border within about ten of 0
+FRAME = SIZE // 28  # 8 pixels: the outermost frame, where a film shows its border
+CORNER, EDGE = SIZE // 5, SIZE // 8  # 44 and 28 pixels: where the letter R or L, a date or a voltage stands
+MASKED_BORDER = SIZE // 12  # 18 pixels
+COMMON_SHARPNESS = 10  # percentile of the films' sharpness to which the sharper nine tenths are blurred
+COARSE = 4  # cycles across the film: what is coarser is the chest itself
+GAIN = 5.0  # that a spatial frequency gets at most, either way: beyond, a blurred film would become its own noise
+PERCENTILES = (5, 25, 50, 75, 95)
+SIDES = ("top", "bottom", "left", "right")
+# Rows and columns where markers stand. In Kermany's data set the pneumonias' R and date are large and in the upper
+# corners, the normals' R is small and half-way down the left edge or beside the neck.
+_FIRST, _LAST, _BETWEEN = slice(None, CORNER), slice(-CORNER, None), slice(CORNER, -CORNER)
+PLACES = {
+    "top_left": (_FIRST, _FIRST),
+    "top_right": (_FIRST, _LAST),
+    "bottom_left": (_LAST, _FIRST),
+    "bottom_right": (_LAST, _LAST),
+    "top": (slice(None, EDGE), _BETWEEN),
+    "left": (_BETWEEN, slice(None, EDGE)),
+    "right": (_BETWEEN, slice(-EDGE, None)),
+}
+
+# Every number and what it is. A group is what can be named as a reason. Where two explain the labels equally well, the
+# earlier is named, being the cause: blur makes the file smaller, and a smaller file does not blur.
+GROUPS: dict[str, dict[str, str]] = {
+    "picture size": {
+        "width": "pixels, upright, in the file; a squashed copy has lost the film's own",
+        "height": "pixels, likewise",
+        "aspect": "width over height",
+    },
+    "JPEG quality": {
+        "jpeg_quality": "quality, 1..100, at which libjpeg would use such a luminance table; 0 if not a JPEG",
+    },
+    "sharpness": {
+        **{f"across_{s}": "RMS grey step to the pixel on the right, over `deviation`; 2, 4: of means" for s in SCALES},
+        **{f"down_{s}": "the same to the pixel below; against across it tells how a film was squashed" for s in SCALES},
+        **{f"laplacian_{s}": "RMS of the 4-neighbour Laplacian, over `deviation`; likewise" for s in SCALES},
+    },
+    "tone": {
+        "mean": "mean grey, 0..255",
+        "deviation": "standard deviation of the grey",
+        **{f"percentile_{p:02}": "that percentile of the grey" for p in PERCENTILES},
+        "bright_share": f"share of pixels at {BRIGHT} or above",
+    },
+    "border": {
+        "black_share": f"share of pixels at {BLACK} or below",
+        "border_tone": f"mean grey of the outermost {FRAME} pixels",
+        "border_deviation": "standard deviation of the grey there",
+        "border_black": f"share of the pixels there at {BLACK} or below",
+        **{f"edge_{side}": "mean grey of the outermost line on that side" for side in SIDES},
+        "border_rows": f"share of the height in rows of mean {BLACK} or below, counted inwards from top and bottom",
+        "border_columns": "the same for columns, from left and right",
+    },
+    "markers": {
+        f"marker_{place}": "percentile 99 of the grey at that corner or edge less its median" for place in PLACES
+    },
+    "file size": {
+        "file_bytes": "bytes of the file",
+        "bits_per_pixel": "bits of the file per pixel of the picture",
+    },
+}
+FEATURES = tuple(name for group in GROUPS.values() for name in group)
+
+
+def features(data: bytes) -> dict[str, float]:
+    """Measure the file of one film: FEATURES by name, as GROUPS describes them.
+
+    Raises:
+        FormatError, TooLargeError, UnreadableError: see `images.decode`.
+    """
+    film = decode(data)
+    grey = squash(film.pixels, SIZE).astype(np.float32)  # (SIZE, SIZE) in 0..255
+    values = _scales(grey) | _border(grey) | _tone(grey) | _markers(grey)
+    values |= {
+        "jpeg_quality": jpeg_quality(data) if film.format == "JPEG" else 0,
+        "file_bytes": len(data),
+        "bits_per_pixel": 8 * len(data) / (film.width * film.height),
+        "width": film.width,
+        "height": film.height,
+        "aspect": film.width / film.height,
+    }
+    return {name: float(values[name]) for name in FEATURES}
+
+
+def sharpness(grey: np.ndarray) -> float:
+    """RMS grey step between neighbours, across and down together, over the deviation: (H, W) in 0..255 -> 0 or more.
+
+    Over the deviation, so that contrast alone is no sharpness: brighter, darker and flatter copies are as sharp. 0 for
+    a film of one grey.
+    """
+    return float(np.hypot(*_steps(grey)) / (grey.std() or 1))
+
+
+def jpeg_quality(data: bytes) -> int:
+    """The quality, 1..100, whose luminance quantisation table sums closest to that of this JPEG."""
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        total = sum(image.quantization[min(image.quantization)])
+    return int(np.argmin(np.abs(_table_sums() - total))) + 1
+
+
+def interventions(
+    measured: Sequence[dict[str, float]], typical: np.ndarray
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """By name, what takes nuisances out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
+
+    `measured` are the `features` of the films that will be changed: from them come the common sharpness and tone.
+    `typical` (SIZE, SIZE) uint8 is one of them, see `most_typical`: it lends all of them its spectrum and histogram.
+    """
+    mean, deviation = (float(np.median([one[name] for one in measured])) for name in ("mean", "deviation"))
+    common = np.percentile([np.hypot(one["across_1"], one["down_1"]) for one in measured], COMMON_SHARPNESS)
+    return {
+        "corners masked": mask_corners,
+        "borders masked": mask_borders,
+        "corners and borders masked": lambda film: mask_corners(mask_borders(film)),
+        "sharpness equalised": functools.partial(blur_to, target=float(common)),
+        "tone equalised": functools.partial(tone_to, mean=mean, deviation=deviation),
+        "spectrum and histogram equalised": functools.partial(acquired_like, other=typical),
+        **EVERYDAY,
+    }
+
+
+def jpeg(film: np.ndarray, quality: int) -> np.ndarray:
+    """Save (H, W) uint8 as a JPEG of that quality, and read it again."""
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, "JPEG", quality=quality)
+    return decode(buffer.getvalue()).pixels
+
+
+# By name, what happens to a film on its way without changing what a reader sees: the label should stay.
+EVERYDAY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "flipped left to right": lambda film: np.ascontiguousarray(film[:, ::-1]),
+    "brighter by a fifth": lambda film: (1.2 * film).round().clip(0, 255).astype(np.uint8),
+    "darker by a fifth": lambda film: (0.8 * film).round().astype(np.uint8),
+    "saved as JPEG of quality 50": functools.partial(jpeg, quality=50),
+    "blurred by a pixel": lambda film: np.asarray(Image.fromarray(film).filter(ImageFilter.GaussianBlur(1))),
+    "turned by 5°": lambda film: np.asarray(Image.fromarray(film).rotate(5, Image.Resampling.BICUBIC)),
+    "half the size": lambda film: squash(film, SIZE // 2),
+}
+
+
+def mask_corners(film: np.ndarray) -> np.ndarray:
+    """Blacken the four corners, CORNER pixels square: black is what lies outside the beam."""
+    masked = film.copy()
+    for rows in (_FIRST, _LAST):
+        masked[rows, _FIRST] = masked[rows, _LAST] = 0
+    return masked
+
+
+def mask_borders(film: np.ndarray) -> np.ndarray:
+    """Blacken the outermost MASKED_BORDER pixels on every side."""
+    masked, inner = np.zeros_like(film), slice(MASKED_BORDER, -MASKED_BORDER)
+    masked[inner, inner] = film[inner, inner]
+    return masked
+
+
+def blur_to(film: np.ndarray, target: float) -> np.ndarray:
+    """Blur with the Gaussian that brings `sharpness` down to `target`; a film that is not sharper stays as it is.
+
+    That makes one number equal, not the whole spectrum: what is left at coarser scales differs, and may still tell.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    grey = film.astype(np.float32)
+    if sharpness(grey) <= target:
+        return film
+    low, high = 0.0, SIZE / 8  # sharpness falls with the width of the Gaussian
+    for _ in range(12):  # to 0.007 pixels
+        middle = (low + high) / 2
+        blurred = gaussian_filter(grey, middle, mode="nearest")
+        low, high = (middle, high) if sharpness(blurred) > target else (low, middle)
+    return blurred.round().astype(np.uint8)
+
+
+def tone_to(film: np.ndarray, mean: float, deviation: float) -> np.ndarray:
+    """Stretch the greys linearly to this mean and deviation, as far as 0..255 allows."""
+    grey = film.astype(np.float32)
+    stretched = (grey - grey.mean()) * (deviation / (grey.std() or 1)) + mean
+    return stretched.round().clip(0, 255).astype(np.uint8)
+
+
+def most_typical(measured: Sequence[dict[str, float]]) -> int:
+    """Which film is nearest to the median of all in sharpness and tone, each over its spread."""
+    names = [*GROUPS["sharpness"], *GROUPS["tone"]]
+    values = np.array([[one[name] for name in names] for one in measured])  # (n, names)
+    apart = np.abs(values - np.median(values, axis=0))
+    return int((apart / (apart.mean(axis=0) + 1e-9)).sum(axis=1).argmin())
+
+
+def acquired_like(film: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The film with the sharpness and then the tone of another: (H, W) uint8 each.
+
+    Sharpness is the mean power at each spatial frequency from COARSE on, whatever its direction; tone the histogram.
+    """
+    from skimage.exposure import match_histograms
+
+    rings = _rings(film.shape)
+    spectrum, model = np.fft.rfft2(film), np.fft.rfft2(other)  # (H, W // 2 + 1)
+    power, wanted = (np.bincount(rings.ravel(), np.abs(one.ravel()) ** 2) for one in (spectrum, model))
+    gain = np.sqrt(wanted / np.maximum(power, 1)).clip(1 / GAIN, GAIN)
+    gain[0] = 1
+    sharp = np.fft.irfft2(spectrum * gain[rings], film.shape).round().clip(0, 255).astype(np.uint8)
+    return match_histograms(sharp, other).round().astype(np.uint8)
+
+
+@functools.cache
+def _rings(shape: tuple[int, int]) -> np.ndarray:
+    """Number of the ring, a quarter of an octave wide, of each frequency of a film's `rfft2`; 0 below COARSE."""
+    height, width = shape
+    cycles = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
+    return np.maximum(1 + 4 * np.log2(np.maximum(cycles, 1) / COARSE), 0).astype(int)
+
+
+def _steps(grey: np.ndarray) -> tuple[float, float]:
+    """RMS difference to the pixel on the right, and to the pixel below."""
+    return tuple(np.sqrt(np.mean(np.diff(grey, axis=axis) ** 2)) for axis in (1, 0))
+
+
+def _scales(grey: np.ndarray) -> dict[str, float]:
+    values, deviation = {}, grey.std() or 1
+    for scale in SCALES:
+        means = grey.reshape(SIZE // scale, scale, SIZE // scale, scale).mean(axis=(1, 3))
+        around = means[:-2, 1:-1] + means[2:, 1:-1] + means[1:-1, :-2] + means[1:-1, 2:]
+        across, down = _steps(means)
+        laplacian = np.sqrt(np.mean((4 * means[1:-1, 1:-1] - around) ** 2))
+        for name, value in (("across", across), ("down", down), ("laplacian", laplacian)):
+            values[f"{name}_{scale}"] = value / deviation
+    return values
+
+
+def _border(grey: np.ndarray) -> dict[str, float]:
+    frame = np.ones(grey.shape, bool)
+    frame[FRAME:-FRAME, FRAME:-FRAME] = False
+
+    def depth(means: np.ndarray) -> float:
+        """Share of the lines that are black without a break from either end."""
+        lit = np.flatnonzero(means > BLACK)
+        return 1 - (lit[-1] - lit[0] + 1) / SIZE if len(lit) else 1.0
+
+    return {
+        "black_share": np.mean(grey <= BLACK),
+        "border_tone": grey[frame].mean(),
+        "border_deviation": grey[frame].std(),
+        "border_black": np.mean(grey[frame] <= BLACK),
+        "edge_top": grey[0].mean(),
+        "edge_bottom": grey[-1].mean(),
+        "edge_left": grey[:, 0].mean(),
+        "edge_right": grey[:, -1].mean(),
+        "border_rows": depth(grey.mean(axis=1)),
+        "border_columns": depth(grey.mean(axis=0)),
+    }
+
+
+def _tone(grey: np.ndarray) -> dict[str, float]:
+    return {
+        "mean": grey.mean(),
+        "deviation": grey.std(),
+        **{f"percentile_{p:02}": value for p, value in zip(PERCENTILES, np.percentile(grey, PERCENTILES), strict=True)},
+        "bright_share": np.mean(grey >= BRIGHT),
+    }
+
+
+def _markers(grey: np.ndarray) -> dict[str, float]:
+    """How far the brightest pixels stand out from the grey around them: a marker is bright on dark."""
+    spread = {place: np.percentile(grey[region], (50, 99)) for place, region in PLACES.items()}
+    return {f"marker_{place}": brightest - median for place, (median, brightest) in spread.items()}
+
+
+@functools.cache
+def _table_sums() -> np.ndarray:
+    """(100,) sums of libjpeg's luminance table at quality 1 to 100, asked of the library itself."""
+    sums, blank = [], Image.new("L", (8, 8))
+    for quality in range(1, 101):
+        buffer = io.BytesIO()
+        blank.save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as saved:
+            sums.append(sum(saved.quantization[0]))
+    return np.array(sums)

@@ -1,0 +1,170 @@
+"""A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays and batches.
+
+Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj);
+of other names each is its own patient, unless films lie in a folder for each, who is called as the folder is, in
+whichever of the two. Knows nothing of networks.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pneumo import LABELS
+from pneumo.errors import PneumoError
+from pneumo.films.images import decode
+from pneumo.films.preprocessing import prepare
+
+AETIOLOGIES = ("normal", "bacteria", "virus")
+PARTS = ("train", "validation", "internal_test")
+SPLIT_SEED = 0
+_PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
+_NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-\d+(?:-\d+)?")
+_DICOM = {".dcm", ".dicom"}
+_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"} | _DICOM
+
+
+@dataclass(frozen=True)
+class Example:
+    """One film on disk: `label` is one of LABELS; `aetiology` one of AETIOLOGIES, or None where the name is silent."""
+
+    path: Path
+    label: str
+    aetiology: str | None
+    patient: str
+
+    @property
+    def target(self) -> int:
+        """1 for pneumonia, 0 for normal."""
+        return LABELS.index(self.label)
+
+
+def patient_key(name: str, label: str) -> tuple[str, str | None]:
+    """Patient key and aetiology of a film that lies in the folder `label`.
+
+    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients. Viewers export
+    DICOM files as IM-0001-0001.dcm, of whoever it is: those names tell nothing, and none does that contradicts the
+    folder.
+    """
+    path = Path(name)
+    stem = bare_name(path)
+    if path.suffix.lower() not in _DICOM:
+        if label == "PNEUMONIA" and (match := _PNEUMONIA.fullmatch(stem)):
+            return f"{match[1]}_{match[2]}", match[2]
+        if label == "NORMAL" and (match := _NORMAL.fullmatch(stem)):
+            return f"{match[1]}-{match[2]}", "normal"
+    return f"{label}/{stem}", None  # both folders may count from 1
+
+
+def bare_name(path: Path) -> str:
+    """The file's name without a suffix of ours: 1.2.840.7, as archives name DICOM files, has none."""
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
+def is_picture(path: Path) -> bool:
+    """Tell a picture from what else lies in a folder, by its name (macOS leaves `._name` files behind).
+
+    Archives name DICOM files IM0001 or 1.2.840.7: where a name has no suffix, or a number as suffix, the file's prefix
+    tells (PS3.10 7.1). DICOMDIR is their table of contents.
+    """
+    if path.name.startswith(".") or path.name == "DICOMDIR":
+        return False
+    try:
+        if not path.is_file():
+            return False
+        if path.suffix.lower() in _SUFFIXES:
+            return True
+        if path.suffix[1:].strip("0123456789"):
+            return False
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except PermissionError:
+        return True  # whoever reads it says so
+
+
+def scan(folder: Path) -> list[Example]:
+    """List the films of `folder/{NORMAL,PNEUMONIA}`, sorted by path.
+
+    Those in a folder within these are of one patient, who is called as the folder is.
+
+    Raises:
+        FileNotFoundError: one of the two folders is missing or holds no picture.
+    """
+    examples = []
+    for label in LABELS:
+        paths = sorted(filter(is_picture, (folder / label).rglob("*"))) if (folder / label).is_dir() else []
+        if not paths:
+            raise FileNotFoundError(f"Expected films in {folder / label}, found none.")
+        for path in paths:
+            patient, aetiology = patient_key(path.name, label)
+            if path.parent != folder / label:  # as the data set's own films never lie
+                patient, aetiology = path.relative_to(folder / label).parts[0], None
+            examples.append(Example(path, label, aetiology, patient))
+    return examples
+
+
+def content_hashes(examples: Iterable[Example]) -> list[str]:
+    """SHA-256 of every file, in order."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda example: hashlib.sha256(example.path.read_bytes()).hexdigest(), examples))
+
+
+def fingerprint(hashes: Iterable[str]) -> str:
+    """One SHA-256 for a set of files, whatever their names and order."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def children(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
+    """Number of the child behind every film: (n,) int. Two patient keys that share a byte-identical film are one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    _, patients = np.unique([example.patient for example in examples], return_inverse=True)
+    _, contents = np.unique(hashes, return_inverse=True)
+    nodes = patients.max() + 1 + contents.max() + 1  # a graph of patients and contents, an edge a film
+    edges = coo_array((np.ones(len(examples)), (patients, patients.max() + 1 + contents)), shape=(nodes, nodes))
+    _, component = connected_components(edges, directed=False)
+    return component[patients]
+
+
+def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_SEED) -> dict[str, list[Example]]:
+    """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
+
+    Raises:
+        PneumoError: fewer than ten patients, fewer than ten films of every aetiology, or a part without a label.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    strata, child = [example.aetiology or example.label for example in examples], children(examples, hashes)
+    if (patients := len(set(child))) < 10 or max(Counter(strata).values()) < 10:
+        raise PneumoError(
+            f"Expected at least ten patients and ten films of a kind to split, received {patients} patients and "
+            f"{dict(Counter(strata))}."
+        )
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, child)
+    part_of = np.zeros(len(examples), int)
+    for part, (_, held_out) in zip((2, 1), folds, strict=False):
+        part_of[held_out] = part
+    parts = {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
+    for name, part in parts.items():
+        if len({example.label for example in part}) < len(LABELS):
+            raise PneumoError(f"Too few patients to split: no film of one label would be in {name.replace('_', ' ')}.")
+    return parts
+
+
+def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> np.ndarray:
+    """Decode and prepare every film: (n, size, size) uint8. An unreadable film raises, with its name."""
+
+    def one(example: Example) -> np.ndarray:
+        try:
+            return prepare(decode(example.path.read_bytes(), size).pixels, size, steps)[0]
+        except PneumoError as error:
+            raise type(error)(f"{example.path}: {error}") from None
+
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(one, examples)))

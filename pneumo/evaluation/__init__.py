@@ -1,0 +1,1 @@
+"""Labels and probabilities -> figures with intervals, thresholds, subgroups, shortcuts."""

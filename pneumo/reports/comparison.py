@@ -1,0 +1,227 @@
+"""What trained recipes left behind -> one table that compares them: reports/comparison.md, its JSON and figures.
+
+`record` keeps what a card does not hold; `write_comparison` reads cards and records, and computes loss and intervals.
+"""
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumo import LABELS
+from pneumo.data.dataset import Example, children, content_hashes, patient_key, scan
+from pneumo.errors import RunError
+from pneumo.evaluation.metrics import intervals
+from pneumo.evaluation.thresholds import worth
+from pneumo.model.card import Card, read_json
+from pneumo.reports.comparison_report import FIRST, MEASURES, MISLED, confusions, curves, page, roc
+from pneumo.training.recipes import RECIPES, Recipe, kept_block
+
+if TYPE_CHECKING:
+    from pneumo.model.predictor import Predictor
+    from pneumo.training.train import Trained
+
+RECORD = ".run.json"
+TIMED = 40  # films whose predictions are timed
+SHOWN = 4  # films of the figure of preprocessing steps
+
+
+def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> Path:
+    """Write beside the card what only the run knows.
+
+    Learning curves, the time of one film, each film's probability and child on the internal test, and on validation
+    how the model does where acquisition misleads.
+    """
+    from pneumo.model.predictor import Predictor
+
+    predictor, examples = Predictor(card, threads=1), parts["internal_test"]
+    probability, milliseconds = [], []
+    for example in examples:
+        data = example.path.read_bytes()
+        started = time.perf_counter()
+        probability.append(predictor.predict(data, force=True).probability)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    contents = {
+        "served": card.sha256,
+        "histories": trained.histories,
+        "seconds": trained.seconds,
+        "milliseconds": statistics.median(milliseconds[:TIMED]),
+        "internal_test": {
+            "file": [example.path.name for example in examples],
+            "target": [example.target for example in examples],
+            "child": children(examples, content_hashes(examples)).tolist(),
+            "probability": probability,
+        },
+        "audit": audited(predictor, parts),
+    }
+    path = card.path.with_suffix(RECORD)
+    path.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def audited(predictor: "Predictor", parts: dict[str, list[Example]]) -> dict:
+    """MISLED of the model on validation, None where undefined, and `intervals`; all parts fit the nuisance score."""
+    from pneumo.evaluation.audit import audit, score_films
+    from pneumo.films.images import decode
+
+    every, card = [example for part in parts.values() for example in part], predictor.card
+    watched = set(parts["validation"])
+    inside = np.array([example in watched for example in every])
+    films = [example for example in every if example in watched]
+    raw = np.array([predictor.logit_map(decode(e.path.read_bytes(), card.size).pixels).mean() for e in films])
+    result = audit(
+        np.array([film.target for film in films]),
+        score_films(every)[inside],
+        children(films, content_hashes(films)),
+        card.slope * raw + card.intercept,
+        np.vectorize(predictor.probability)(raw),
+        card.threshold,
+        changed={},
+    )
+    return {name: result[name] for name in MISLED} | {"intervals": {name: result["intervals"][name] for name in MISLED}}
+
+
+def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path:
+    """Compare every recipe whose card and record lie in `folder`; returns the path of `out`/comparison.md.
+
+    `films` is Kaggle's train folder: from its internal test come the pictures of what preprocessing makes of films.
+
+    Raises:
+        RunError: there is no card with a record, one of another model, or one of films of unknown children.
+    """
+    cards = {name: folder / f"{name}.json" for name in RECIPES}
+    runs = {}
+    for name, path in cards.items():
+        if (kept := path.with_suffix(RECORD)).is_file():
+            card, run = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
+            if run.get("served") != card["files"]["served"]["sha256"]:
+                raise RunError(f"{kept} is not of the model in {path}: run `pneumo train --recipe {name}`.")
+            runs[name] = card, run
+    if not runs:
+        raise RunError(f"Expected cards with a record in {folder}, found none: run `pneumo train --recipe NAME` first.")
+    rows = {name: row(RECIPES[name], card, run) for name, (card, run) in runs.items()}
+    figures = out / "comparison"
+    figures.mkdir(parents=True, exist_ok=True)
+    (out / "comparison.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    drawn = [  # file, figure, caption
+        ("roc.png", roc(runs), "ROC curves on the internal test; the dots are the thresholds."),
+        (
+            "curves.png",
+            curves(runs),
+            "Loss by epoch: training dashed, weighed so that both classes count the same; validation solid, as it is.",
+        ),
+        ("confusion.png", confusions(runs), "Films of the internal test by what they are and what they are called."),
+    ]
+    for name, figure, _ in drawn:
+        figure.savefig(figures / name, dpi=110)
+    shown = [(name, words) for name, _, words in drawn]
+    if films:
+        shown += _pictures(films, figures)
+    path = out / "comparison.md"
+    path.write_text("\n".join(page(rows, shown)) + "\n", encoding="utf-8")
+    return path
+
+
+def row(recipe: Recipe, card: dict, run: dict) -> dict:
+    """Everything that the tables say of one recipe, as numbers and words."""
+    from sklearn.metrics import log_loss
+
+    test, config = card["metrics"]["internal_test"], card["receipt"]["config"]
+    first, kept = card["operating_points"][FIRST]["threshold"], run["internal_test"]
+    target, probability, child = np.array(kept["target"]), np.array(kept["probability"]), _children(card, kept)
+    epochs = {phase: len(history["loss"]) for phase, history in run["histories"].items()}
+    seconds = {phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()}
+    return {
+        "about": recipe.about,
+        "network": config["network"],
+        "parameters": card["parameters"],
+        "preprocessing": card["input"]["preprocessing"],
+        "augmentation": config["augmentation"],
+        "size": card["input"]["size"],
+        "version": card["version"],
+        "weights": card["base"] + (f" {card['files']['base']['sha256'][:8]}" if "base" in card["files"] else ""),
+        "epochs": epochs,
+        "seconds_an_epoch": seconds,
+        "last_block": last_block(card["receipt"]),
+        "waiting": card["receipt"]["waiting"],
+        "seconds": run["seconds"],
+        "milliseconds": run["milliseconds"],
+        "served": card["precision"],
+        "differs": differs(recipe, card),
+        "unsaid": recipe.unsaid,
+        "reported": recipe.reported,
+        "internal_test": {name: test[name] for name in ("n", *MEASURES)}
+        | {
+            "loss": log_loss(target, probability),
+            "intervals": intervals(target, probability, test["threshold"], child),
+        },
+        "sensitivity_first": {"threshold": first, **worth(target, probability, first, child)},
+        "misled": run["audit"],
+        "agreement": card["agreement"],
+        "receipt": card["receipt"]["command"],
+    }
+
+
+def _children(card: dict, kept: dict) -> list:
+    """Who is behind each film of the internal test: from the record, or from file names if it is an older one."""
+    if "child" in kept:
+        return kept["child"]
+    child = [patient_key(name, LABELS[target])[0] for name, target in zip(kept["file"], kept["target"], strict=True)]
+    if len(set(child)) != card["data"]["parts"]["internal_test"]["patients"]:
+        raise RunError(
+            f"The record of {card['name']} does not say which films are of one child, nor do their names: run "
+            f"`{card['receipt']['command']}`."
+        )
+    return child
+
+
+def last_block(receipt: dict) -> str:
+    """What became of VGG-16's last block, in words; empty of another network."""
+    if receipt["config"]["network"] != "vgg16":
+        return ""
+    loss = receipt["validation_loss"]
+    if "tune" not in loss:
+        return "not tuned"
+    kept = "kept" if kept_block(receipt["trained_layers"]) else "not kept"
+    return f"tuned, {kept}: validation loss {loss['tune']:.4f}, top alone {loss['top']:.4f}"
+
+
+def differs(recipe: Recipe, card: dict) -> str:
+    """In what the run fell short of the recipe, in words; empty if in nothing."""
+    config, wanted = card["receipt"]["config"], recipe.config
+    words = []
+    size = recipe.size or wanted.size
+    if config["size"] != size:
+        words.append(f"{config['size']} pixels instead of {size}")
+    if config["epochs"] != wanted.epochs:
+        words.append(f"at most {config['epochs']} epochs instead of {wanted.epochs}")
+    if wanted.network == "vgg16" and config["tune_epochs"] != wanted.tune_epochs:
+        words.append(f"the last block tuned for {config['tune_epochs']} epochs instead of {wanted.tune_epochs}")
+    if card["base"] != recipe.base:
+        words.append(f"{'random' if card['base'] == 'none' else card['base']} weights instead of {recipe.base}")
+    if card["base"] == "chest-xray":
+        words.append("base trained on these films instead of ImageNet")
+    return "; ".join(words)
+
+
+def _pictures(films: Path, figures: Path) -> list[tuple[str, str]]:
+    """Pictures of every step and of the lungs that were found, of films of the internal test."""
+    from pneumo.data.dataset import load, split
+    from pneumo.reports.preprocessing_figures import ON_A_SHEET, SIDE, lungs_sheet, steps_figure
+
+    examples = scan(films)
+    test = split(examples, content_hashes(examples))["internal_test"]
+    order = np.random.default_rng(0).permutation(len(test))
+    by_label = [[test[i] for i in order if test[i].target == target] for target in (0, 1)]
+    some = [film for of in by_label for film in of[: SHOWN // 2]]
+    steps_figure(list(load(some, SIDE)), figures / "steps.png")
+    sheet = [film for of in by_label for film in of[: ON_A_SHEET // 2]]
+    share = lungs_sheet(list(load(sheet, SIDE)), figures / "lungs.jpg")
+    half = len(sheet) // 2
+    return [
+        ("steps.png", "What each preprocessing step makes of a film."),
+        ("lungs.jpg", f"The lung fields that were found: both on {share:.0%} of {half} normals and {half} pneumonias."),
+    ]

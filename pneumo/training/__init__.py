@@ -1,0 +1,1 @@
+"""A recipe -> the files in models/. The only room that imports Keras."""

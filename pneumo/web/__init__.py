@@ -1,0 +1,1 @@
+"""The page and the JSON endpoints. The only room that imports Flask."""

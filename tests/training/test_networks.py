@@ -1,0 +1,138 @@
+"""VGG-16 as published, the fold of batch normalisation, and the head whose map explains it."""
+
+import keras
+import numpy as np
+import pytest
+
+from pneumo.training.train import networks
+
+
+@pytest.fixture(scope="module")
+def settled():
+    """A batch-normalised network whose every statistic differs from the neutral one."""
+    keras.utils.set_random_seed(1)
+    model = networks.vgg16_bn(3)
+    rng = np.random.default_rng(1)
+    for name in networks.CONV_NAMES:
+        norm = model.get_layer(f"{name}_bn")
+        count = norm.gamma.shape[0]
+        draws = rng.uniform(0.5, 1.5, count), rng.normal(0, 0.3, count), rng.normal(0, 1, count)
+        norm.set_weights([*draws, rng.uniform(0.5, 3, count)])
+    return model
+
+
+def test_plain_network_has_the_published_layers_and_weights():
+    model = networks.vgg16(None)
+    published = keras.applications.VGG16(include_top=False, weights=None)
+    for name in networks.CONV_NAMES:
+        assert [w.shape for w in model.get_layer(name).get_weights()] == [
+            w.shape for w in published.get_layer(name).get_weights()
+        ]
+    assert model.count_params() == published.count_params() == 14_714_688
+    assert len(networks.CONV_NAMES) == 13
+
+
+def test_folded_network_computes_what_the_unfolded_one_does(settled):
+    plain = networks.vgg16(None)
+    for name, weights in networks.fold(settled).items():
+        plain.get_layer(name).set_weights(weights)
+    films = np.random.default_rng(2).uniform(0, 255, (2, 48, 48, 3)).astype(np.float32)
+    features = keras.Model(settled.input, settled.get_layer(f"{networks.LAST_CONV}_relu").output)
+    unfolded, folded = features(films, training=False), plain(films)
+    assert np.std(unfolded) > 0
+    np.testing.assert_allclose(folded, unfolded, rtol=1e-3, atol=1e-3 * np.max(unfolded))
+
+
+def test_unfolded_again_it_computes_the_same_with_filters_as_long_as_when_drawn(settled, tmp_path):
+    path = tmp_path / "base.npz"
+    networks.save_layers(networks.fold(settled), path, "float32")
+    plain, again = networks.vgg16(None), networks.vgg16_bn(3)
+    networks.load_layers(plain, path)
+    films = np.random.default_rng(3).uniform(0, 255, (4, 48, 48, 3)).astype(np.float32)
+    networks.unfold(again, path, films)
+    features = keras.Model(again.input, again.get_layer(f"{networks.LAST_CONV}_relu").output)
+    expected = plain(films)
+    np.testing.assert_allclose(features(films, training=False), expected, atol=1e-3 * np.max(expected))
+    # on the films it was measured on, the statistics of the batch are those that it holds
+    np.testing.assert_allclose(features(films, training=True), expected, atol=1e-2 * np.max(expected))
+    kernel, _ = again.get_layer("block3_conv2").get_weights()
+    np.testing.assert_allclose(np.square(kernel).sum(axis=(0, 1, 2)), 2, rtol=1e-4)  # He: variance 2 / fan-in
+
+
+def test_served_model_ends_in_the_map_and_in_halves_of_what_the_gate_looks_at():
+    keras.utils.set_random_seed(7)
+    model = networks.add_head(networks.vgg16(64), units=8, dropout=0.0)
+    logit_map, *halves = networks.served_model(model)(np.zeros((1, 64, 64, 3), np.float32))
+    assert logit_map.shape == (1, 4, 4, 1)
+    assert [h.shape for h in halves] == [(1, 2, 1, 128), (1, 2, 1, 256), (1, 2, 1, 512)]
+    last = keras.Model(model.input, model.get_layer(networks.LAST_CONV).output)(np.zeros((1, 64, 64, 3), np.float32))
+    np.testing.assert_allclose(halves[2][0, 1, 0], np.mean(last[0, 2:], axis=(0, 1)), rtol=1e-5, atol=1e-6)
+
+
+def test_imagenet_weights_meet_the_preprocessing_they_expect(monkeypatch):
+    """RGB with the first kernel turned round equals `preprocess_input` (BGR) with the kernel as downloaded."""
+    keras.utils.set_random_seed(3)
+    source = keras.applications.VGG16(include_top=False, weights=None)
+    monkeypatch.setattr(keras.applications, "VGG16", lambda include_top, weights, **kw: source if not kw else make(kw))
+    make = lambda kw: keras.src.applications.vgg16.VGG16(include_top=False, weights=None, **kw)  # noqa: E731
+    model = networks.vgg16(None)
+    networks.load_imagenet(model)
+    films = np.random.default_rng(4).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    expected = keras.Model(source.input, source.get_layer(networks.LAST_CONV).output)(
+        keras.applications.vgg16.preprocess_input(films.copy())
+    )
+    np.testing.assert_allclose(model(films), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tuned", [1, 2])
+def test_front_and_tail_are_the_whole_network(tuned, tmp_path):
+    whole = networks.build("vgg16", 64, units=8, dropout=0.0)
+    layers = networks.take_layers(whole, (*networks.CONV_NAMES, *networks.TOP_NAMES))
+    path = tmp_path / "whole.npz"
+    networks.save_layers(layers, path, "float32")
+    front, tail = networks.front(64, tuned), networks.tail(64, tuned, units=8, dropout=0.0)
+    for part in (front, tail):
+        networks.load_layers(part, path, [layer.name for layer in part.layers])
+    films = np.random.default_rng(8).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_allclose(tail(front(films)), whole(films), rtol=1e-5)
+    trained = {layer.name for layer in tail.layers if layer.weights}
+    assert trained == {*networks.last_blocks(tuned), *networks.TOP_NAMES}
+
+
+def test_mean_of_the_map_is_the_logit():
+    keras.utils.set_random_seed(5)
+    model = networks.add_head(networks.vgg16(64), units=8, dropout=0.5)
+    films = np.random.default_rng(6).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
+    logit_map = networks.map_model(model)(films)
+    assert logit_map.shape == (3, 4, 4, 1)
+    logit = np.mean(logit_map, axis=(1, 2))
+    np.testing.assert_allclose(model(films), 1 / (1 + np.exp(-logit)), rtol=1e-5)
+
+
+def test_attribution_moves_the_map_and_leaves_the_logit():
+    keras.utils.set_random_seed(8)
+    model = networks.add_head(networks.vgg16(64), units=8, dropout=0.0)
+    again = networks.build("vgg16", 64, attribution=True, units=8, dropout=0.0)
+    films = np.random.default_rng(9).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    own, shown = networks.map_model(model), networks.with_attribution(model)
+    np.testing.assert_allclose(shown(films), model(films), rtol=1e-5)
+    seen = keras.Model(model.input, [model.get_layer(name).output for name in networks.ATTRIBUTION_LAYERS])(films)
+    kernels = [shown.get_layer(name).get_weights()[0][0, 0] for name in networks.kernel_names()]  # (512, 1) each
+    said = sum(np.array(features) @ kernel for features, kernel in zip(seen, kernels, strict=True))
+    expected = said - said.mean(axis=(1, 2), keepdims=True) + np.mean(own(films), axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(networks.map_model(shown)(films), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(expected, own(films), atol=0.3)  # the test would say nothing of the same map
+    assert [w.shape for w in again.get_weights()] == [w.shape for w in shown.get_weights()]
+
+
+def test_saved_layers_come_back_and_a_wrong_shape_is_refused(tmp_path):
+    model = networks.add_head(networks.vgg16(32), units=8, dropout=0.0)
+    path = tmp_path / "top.npz"
+    networks.save_layers(networks.take_layers(model, networks.TOP_NAMES), path, "float32")
+    again = networks.add_head(networks.vgg16(32), units=8, dropout=0.0)
+    networks.load_layers(again, path)
+    np.testing.assert_array_equal(
+        again.get_layer(networks.MAP_NAME).get_weights()[0], model.get_layer(networks.MAP_NAME).get_weights()[0]
+    )
+    with pytest.raises(ValueError, match="shape"):
+        networks.load_layers(networks.add_head(networks.vgg16(32), units=9, dropout=0.0), path)

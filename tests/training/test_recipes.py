@@ -1,0 +1,370 @@
+"""Every recipe trains, resumes, exports, serves, and answers the same from Keras, the commands and the server."""
+
+import csv
+import io
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from app import create_app
+from pneumo.cli.main import main
+from pneumo.data import dataset
+from pneumo.data.augment import AUGMENTATIONS
+from pneumo.errors import RunError
+from pneumo.films.film import to_input
+from pneumo.films.images import decode
+from pneumo.films.preprocessing import STEPS, prepare
+from pneumo.model.card import MODELS, read_card
+from pneumo.model.predictor import Predictor
+from pneumo.reports import comparison
+from pneumo.reports.comparison_report import MEASURES, MISLED
+from pneumo.training.recipes import RECIPES
+from pneumo.training.train import networks, recipes
+from pneumo.training.train import train as training
+
+PUBLISHED = ("resnet50v2", "cnn5", "vgg16-lungs")
+
+
+@pytest.fixture
+def parts(tiny_chest_xray):
+    examples = dataset.scan(tiny_chest_xray / "train")
+    return dataset.split(examples, dataset.content_hashes(examples))
+
+
+def small(name):
+    """The recipe's config, small enough for a test; of VGG-16 on the shipped base."""
+    config = RECIPES[name].config
+    base = read_card(roles=("base",)).file("base") if config.network == "vgg16" else None
+    few = {"base_weights": base, "size": 64, "film_size": 64, "epochs": 1, "tune_epochs": 0, "views": 1, "batch": 8}
+    return replace(config, **few)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in PUBLISHED])  # those train further below
+def test_every_recipe_trains_for_a_few_steps(name, parts, tmp_path):
+    config = small(name)
+    trained = training.train(parts["train"][:8] + parts["train"][-8:], parts["validation"], tmp_path, config)
+    (history,) = trained.histories.values()
+    assert len(history["loss"]) == 1
+    assert np.isfinite(history["loss"][0])
+    before, after = (networks.build(config.network, 64, **config.options) for _ in range(2))
+    networks.load_layers(after, trained.weights)
+    kernels = {n: [m.get_layer(n).get_weights()[0] for m in (before, after)] for n in trained.layers}
+    assert not np.array_equal(*kernels[networks.MAP_NAME])
+    assert (networks.LAST_CONV in trained.layers) is False
+    assert len(trained.layers) == (2 if config.network == "vgg16" else len([x for x in after.layers if x.weights]))
+
+
+def test_recipes_name_what_there_is():
+    for name, recipe in RECIPES.items():
+        config = recipe.config
+        assert config.network in networks.GATE_LAYERS, name
+        assert set(config.steps) <= set(STEPS), name
+        assert config.augmentation in AUGMENTATIONS, name
+        assert recipe.base in ("chest-xray", recipes.IMAGENET, "none"), name
+        assert (config.film_size == config.size) or not config.steps or config.network == "vgg16", name
+    listed = CliRunner().invoke(main, ["recipes"], catch_exceptions=False).output.splitlines()
+    assert [line.split()[0] for line in listed] == list(RECIPES)
+
+
+def test_networks_are_as_published():
+    five = networks.build("cnn", 96, **RECIPES["cnn5"].config.options)
+    assert five.get_layer(networks.MAP_NAME).output.shape[1:] == (1, 1, 1)
+    layers = [layer.name for layer in five.layers]
+    assert sum(name.endswith("_conv") for name in layers) == 5
+    assert sum(name.endswith("_pool") for name in layers) == 5
+    assert sum(name.startswith("top_dense") for name in layers) + 1 == 4  # the fourth is the map of one position
+    assert networks.build("cnn", 96, **RECIPES["cnn5"].config.options).get_layer(networks.MAP_NAME).output.shape[
+        1:
+    ] == (1, 1, 1)
+    resnet = networks.build("resnet50v2", 96, **RECIPES["resnet50v2"].config.options)
+    published = keras.applications.ResNet50V2(include_top=False, weights=None)
+    assert {layer.name for layer in published.layers if layer.weights} <= {layer.name for layer in resnet.layers}
+    assert resnet.get_layer(networks.MAP_NAME).output.shape[1:] == (3, 3, 1)
+
+
+def test_killed_run_of_a_recipe_goes_on(parts, tmp_path, monkeypatch):
+    config = replace(small("cnn"), epochs=3)
+    some = parts["train"][:4] + parts["train"][-4:]
+    logged = keras.callbacks.CSVLogger.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        logged(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(some, parts["validation"], tmp_path, config)
+    monkeypatch.undo()
+    trained = training.train(some, parts["validation"], tmp_path, config)
+    rows = list(csv.DictReader((tmp_path / "history-whole.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert len(trained.histories["whole"]["loss"]) == 3
+    assert list((tmp_path / "tensorboard-whole").rglob("events.*")), "logs for TensorBoard"
+
+
+@pytest.mark.parametrize(
+    ("watched", "losses", "expected"),
+    [
+        ({"enough": 0.9}, [(0.5, 0.5, 0.8), (0.4, 0.4, 0.91), (0.3, 0.3, 0.95)], 2),
+        ({"gap": 0.2}, [(0.5, 0.8, 0.5), (0.5, 0.6, 0.5), (0.5, 0.8, 0.5), (0.4, 0.7, 0.5), (0.4, 0.4, 0.5)], 4),
+        ({}, [(0.5, 0.9, 1.0)] * 3, 3),
+    ],
+)
+def test_training_ends_when_the_recipe_says_so(watched, losses, expected):
+    class Told:
+        """A model that only remembers whether it was told to stop."""
+
+        stop_training = False
+
+    model, epochs = Told(), 0
+    watchers = training._watchers(replace(RECIPES["cnn"].config, **watched))
+    for watcher in watchers:
+        watcher.set_model(model)
+    for loss, validation, accuracy in losses:
+        epochs += 1
+        for watcher in watchers:
+            watcher.on_epoch_end(epochs, {"loss": loss, "val_loss": validation, "accuracy": accuracy})
+        if model.stop_training:
+            break
+    assert epochs == expected
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def published(request, tiny_chest_xray, tmp_path_factory):
+    """Card of a recipe's model, trained and published by the command on a few dozen films."""
+    name, folder = request.param, tmp_path_factory.mktemp("recipe")
+    recipe = RECIPES[name]
+    epochs = 4 if name == "resnet50v2" else 1  # its normalisations need some steps before they mean anything
+    patched = pytest.MonkeyPatch()
+    patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3)))
+    arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
+    arguments += ["--epochs", str(epochs), "--image-size", "64", "--card", str(folder / f"{name}.json")]
+    if name == "vgg16-lungs":
+        arguments += ["--tune-epochs", "0", "--base", str(read_card(roles=("base",)).file("base"))]
+    else:
+        arguments += ["--base", "none"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    patched.undo()
+    assert result.exit_code == 0, result.output
+    return folder / f"{name}.json"
+
+
+def test_published_recipe_answers_the_same_everywhere(published, tiny_chest_xray, tmp_path):
+    card = read_card(published, roles=("served", "gate", "top"))
+    predictor = Predictor(card)
+    path = next((tiny_chest_xray / "train" / "PNEUMONIA").iterdir())
+    client = create_app({"PREDICTOR": predictor}).test_client()
+    body = {"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}
+    answer = client.post("/predict?force=1&heatmap=1", data=body).json
+    assert answer["model"]["name"] == published.stem
+
+    out = tmp_path / "out.csv"
+    arguments = ["predict", str(path), "--force", "--model", str(published), "--csv", str(out)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    (row,) = csv.DictReader(out.open())
+    assert float(row["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
+    assert row["label"] == answer["label"]
+
+    film, warnings = prepare(decode(path.read_bytes()).pixels, card.size, RECIPES[published.stem].config.steps)
+    assert set(warnings) <= set(answer["warnings"])
+    logit = float(np.mean(networks.map_model(networks.from_card(card))(to_input(film, card.size))))
+    # after a few steps the logits lie so close together that calibration stretches what int8 rounds
+    spread = 0.05 if card.contents["precision"] == "int8" else 1e-3
+    served = (math.log(answer["probability"] / (1 - answer["probability"])) - card.intercept) / card.slope
+    assert served == pytest.approx(logit, abs=spread, rel=spread)
+    assert card.steps == RECIPES[published.stem].config.steps
+    assert (answer["heatmap"] is None) == (published.stem == "cnn5"), "a flattened film has no map"
+    body = {"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}
+    page = client.post("/", data=body | {"force": "1"}, headers={"Accept": "text/html"}).text
+    assert ("This model gives no heat map." in page) == (published.stem == "cnn5")
+
+
+def test_record_holds_what_the_card_does_not(published):
+    card, kept = json.loads(published.read_text()), json.loads(published.with_suffix(".run.json").read_text())
+    assert len(kept["internal_test"]["probability"]) == card["metrics"]["internal_test"]["n"]
+    assert len(kept["histories"][next(iter(kept["histories"]))]["val_loss"]) >= 1
+    assert kept["milliseconds"] > 0
+    assert set(kept["audit"]) == {*MISLED, "intervals"}
+    assert card["recipe"] == published.stem
+    assert f"--recipe {published.stem} --image-size 64" in card["receipt"]["command"]
+
+
+def test_comparison_is_written_from_the_records(published, tmp_path):
+    arguments = ["compare", str(published.parent), "--out", str(tmp_path), "--data", str(tmp_path)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    text, rows = (tmp_path / "comparison.md").read_text(), json.loads((tmp_path / "comparison.json").read_text())
+    row, card = rows[published.stem], json.loads(published.read_text())
+    assert row["parameters"] == card["parameters"] == networks.from_card(read_card(published)).count_params()
+    assert f"| `{published.stem}` | {card['metrics']['internal_test']['auc']:.3f} (" in text
+    assert "64 pixels instead of" in row["differs"]
+    for figure in ("roc", "curves", "confusion"):
+        assert f"comparison/{figure}.png" in text
+        assert (tmp_path / "comparison" / f"{figure}.png").stat().st_size > 5000
+
+
+def test_the_record_of_another_model_is_refused(published, tmp_path):
+    card = Path(shutil.copy(published, tmp_path))
+    kept = json.loads(published.with_suffix(".run.json").read_text())
+    card.with_suffix(".run.json").write_text(json.dumps(kept | {"served": "0" * 64}))
+    result = CliRunner().invoke(main, ["compare", str(tmp_path), "--out", str(tmp_path), "--data", str(tmp_path)])
+    assert result.exit_code != 0
+    assert "is not of the model in" in result.output
+
+
+@pytest.fixture
+def by_hand():
+    """Card and older record of a model that calls one of three pneumonias normal; two of those are of one child."""
+    metrics = dict.fromkeys(("n", "threshold", *MEASURES), 0.5) | {"intervals": {"sensitivity": [0.0, 1.0]}}
+    card = {
+        "name": "cnn",
+        "data": {"parts": {"internal_test": {"patients": 3}}},
+        "metrics": {"internal_test": metrics},
+        "operating_points": {"screening": {"threshold": 0.05, "internal_test": {}}},
+        "version": "1.2.3",
+        "files": {"served": {}},
+        "receipt": {
+            "config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4},
+            "command": "c",
+            "waiting": None,
+        },
+        "input": {"preprocessing": [], "size": 80},
+        "base": "none",
+        "parameters": 1,
+        "precision": "int8",
+        "agreement": {},
+    }
+    run = {
+        "histories": {"whole": {"loss": [1, 1], "seconds": [3.0, 5.0]}},
+        "seconds": 9,
+        "milliseconds": 2,
+        "internal_test": {
+            "file": ["IM-0001-0001.jpeg", "person1_virus_1.jpeg", "person1_virus_2.jpeg", "person2_virus_3.jpeg"],
+            "target": [0, 1, 1, 1],
+            "probability": [0.1, 0.9, 0.9, 0.1],
+        },
+        "audit": {},
+    }
+    return card, run
+
+
+def test_loss_and_shortfall_by_hand(by_hand):
+    card, run = by_hand
+    row = comparison.row(RECIPES["cnn"], card, run)
+    assert row["internal_test"]["loss"] == pytest.approx(-(3 * np.log(0.9) + np.log(0.1)) / 4)
+    assert row["seconds_an_epoch"] == {"whole": 4}
+    assert row["differs"] == "80 pixels instead of 96; at most 4 epochs instead of 12"
+    assert "random weights instead of imagenet" in comparison.differs(RECIPES["resnet50v2"], card)
+    card["receipt"]["config"]["tune_epochs"] = 0
+    assert "the last block tuned for 0 epochs instead of 3" in comparison.differs(RECIPES["vgg16"], card)
+    assert "tuned" not in comparison.differs(RECIPES["cnn"], card)
+
+
+def test_intervals_are_those_of_today_whatever_the_card_says(by_hand):
+    card, run = by_hand
+    row = comparison.row(RECIPES["cnn"], card, run)
+    # Wilson's ends x: (share - x)² n = z² x (1 - x); two films of one child and one of another are worth 3² / (2² + 1²)
+    for x in row["internal_test"]["intervals"]["sensitivity"]:
+        assert 1.8 * (2 / 3 - x) ** 2 == pytest.approx(1.959964**2 * x * (1 - x), rel=1e-5)
+    first = row["sensitivity_first"]
+    assert (first["threshold"], first["confusion"]) == (0.05, {"tp": 3, "fp": 1, "tn": 0, "fn": 0})
+    assert first["intervals"]["sensitivity"] == pytest.approx([1.8 / (1.8 + 1.959964**2), 1])
+    run["internal_test"]["child"] = [0, 1, 2, 3]  # the record knows better than names
+    (low, _) = comparison.row(RECIPES["cnn"], card, run)["sensitivity_first"]["intervals"]["sensitivity"]
+    assert low == pytest.approx(3 / (3 + 1.959964**2))
+
+
+def test_an_older_record_of_films_of_unknown_children_is_refused(by_hand):
+    card, run = by_hand
+    card["data"]["parts"]["internal_test"]["patients"] = 2
+    with pytest.raises(RunError, match="does not say which films are of one child"):
+        comparison.row(RECIPES["cnn"], card, run)
+
+
+def test_a_record_says_which_films_are_of_one_child(tmp_path, monkeypatch):
+    names = ("person1_virus_1.jpeg", "person2_virus_2.jpeg", "person3_virus_3.jpeg", "person3_virus_4.jpeg")
+    for name, content in zip(names, (b"a", b"a", b"b", b"c"), strict=True):
+        path = tmp_path / "PNEUMONIA" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    (tmp_path / "NORMAL").mkdir()
+    (tmp_path / "NORMAL" / "IM-0001-0001.jpeg").write_bytes(b"d")
+    answers = SimpleNamespace(predict=lambda data, force: SimpleNamespace(probability=0.5))
+    monkeypatch.setattr("pneumo.model.predictor.Predictor", lambda card, threads: answers)
+    monkeypatch.setattr(comparison, "audited", lambda predictor, parts: {})
+    card = SimpleNamespace(path=tmp_path / "cnn.json", sha256="0")
+    parts = {"internal_test": dataset.scan(tmp_path)}
+    kept = json.loads(comparison.record(card, SimpleNamespace(histories={}, seconds=1), parts).read_text())
+    normal, one, same_film, other, same_name = kept["internal_test"]["child"]
+    assert (one, other) == (same_film, same_name)
+    assert len({normal, one, other}) == 3
+
+
+def test_what_became_of_the_last_block_by_hand():
+    receipt = {"config": {"network": "vgg16"}, "trained_layers": ["top_conv1", "logit_map"]}
+    receipt["validation_loss"] = {"top": 0.11469, "tune": 0.11902}
+    said = "validation loss 0.1190, top alone 0.1147"
+    assert comparison.last_block(receipt) == f"tuned, not kept: {said}"
+    assert comparison.last_block(receipt | {"trained_layers": ["block5_conv3", "logit_map"]}) == f"tuned, kept: {said}"
+    assert comparison.last_block(receipt | {"validation_loss": {"top": 0.1}}) == "not tuned"
+    of_cnn5 = {"config": {"network": "cnn"}, "trained_layers": ["block5_conv"], "validation_loss": {"whole": 0.1}}
+    assert comparison.last_block(of_cnn5) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("train", "--recipe", "cnn", "--tune-epochs", "7"), "--tune-epochs"),
+        (("train", "--seed", "-1"), "0<=x<=4294967295"),
+        (("notebook", "--set", "epochs"), "expected NAME=VALUE"),
+        (("notebook", "--set", "data=/films"), "expected NAME=VALUE"),
+        (("notebook", "--set", "epoch=1"), "the name one of data, run, base_weights"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_at_once(options, said):
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())
+
+
+def test_shipped_comparison_is_the_one_of_its_records(tmp_path):
+    """No figure in reports/comparison.md is typed by hand, and no binary of a comparison model is in the repository."""
+    from pneumo.reports.comparison import write_comparison
+
+    write_comparison(MODELS / "recipes", tmp_path)
+    shipped, again = (
+        # processors add up in different orders: the last digits differ
+        json.loads((folder / "comparison.json").read_text(), parse_float=lambda text: round(float(text), 9))
+        for folder in (MODELS.parent / "reports", tmp_path)
+    )
+    assert again == shipped
+    assert {"vgg16", "vgg16-lungs", "resnet50v2", "cnn5"} <= set(shipped)
+    assert sum(name.startswith("cnn-") for name in shipped) >= 4
+    said = (MODELS.parent / "reports" / "comparison.md").read_text().splitlines()
+    made = (tmp_path / "comparison.md").read_text().splitlines()
+    assert [line for line in made if line.startswith("|")] == [line for line in said if line.startswith("|")]
+    assert made[:20] == said[:20]
+    of_a_page = "Intervals are 95 %: Wilson's for shares of films, as if all films of one child were alike, else"
+    assert of_a_page in made[2]
+    assert of_a_page in (MODELS.parent / "MODEL_CARD.md").read_text()
+    assert not any("Recall" in line for line in made)  # the authors' word for sensitivity
+
+
+def test_unknown_recipes_and_bases_are_refused(tiny_chest_xray):
+    for arguments, words in (
+        (["--recipe", "resnet"], "expected one of vgg16,"),
+        (["--recipe", "vgg16", "--base", "none"], "needs a base"),
+        (["--recipe", "cnn", "--base", "chest-xray"], "expected imagenet or none"),
+        (["--recipe", "cnn", "--base", "imagenet"], "expected none for cnn"),
+        (["--image-size", "100"], "expected a multiple of 16"),
+    ):
+        result = CliRunner().invoke(main, ["train", "--data", str(tiny_chest_xray), *arguments])
+        assert result.exit_code == 2
+        assert words in result.output

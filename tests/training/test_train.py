@@ -1,0 +1,124 @@
+"""Train -> export -> serve on a few films, headless and through the notebook: every piece of the way, once."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from app import create_app
+from pneumo.cli.main import main
+from pneumo.cli.training import find_base
+from pneumo.data import dataset
+from pneumo.model.card import MODELS, read_card
+from pneumo.model.predictor import Predictor
+from pneumo.training.batches import Batches
+from pneumo.training.train import networks
+
+
+def literal(value):
+    return repr(str(value)) if not isinstance(value, int) else str(value)
+
+
+@pytest.fixture(scope="module")
+def tiny_chest_xray(tiny_chest_xray, tmp_path_factory):
+    """The same films, 20 normals of 16 children: the trees of the nuisance score want ten of them in training."""
+    root = Path(shutil.copytree(tiny_chest_xray, tmp_path_factory.mktemp("more") / "chest_xray"))
+    for number, film in enumerate(sorted((root / "train" / "NORMAL").iterdir())):
+        if number >= 8:
+            film.rename(film.with_name(f"IM-{number:04}-000{1 + number % 2}.jpeg.moved"))
+    for film in (root / "train" / "NORMAL").glob("*.moved"):
+        film.rename(film.with_suffix(""))
+    return root
+
+
+@pytest.fixture(scope="module")
+def executed(tiny_chest_xray, tmp_path_factory):
+    """The notebook, executed from top to bottom on a few dozen films, on the shipped base."""
+    folder = tmp_path_factory.mktemp("notebook")
+    parameters = {
+        "data": tiny_chest_xray,
+        "run": folder / "run",
+        "base_weights": read_card(roles=("base",)).file("base"),
+        "card": folder / "models" / "tiny.json",
+        "epochs": 1,
+        "tune_epochs": 1,
+    }
+    arguments = ["notebook", "--out", str(folder / "out.ipynb")]
+    for name, value in parameters.items():
+        arguments += ["--set", f"{name}={literal(value)}"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_notebook_runs_from_top_to_bottom(executed):
+    book = nbformat.read(executed / "out.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 7
+    assert not any("def " in cell.source for cell in code)  # it only calls the package
+
+
+def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray):
+    card = read_card(executed / "models" / "tiny.json", roles=("served", "base", "top"))
+    predictor = Predictor(card)
+    path = next((tiny_chest_xray / "train" / "PNEUMONIA").iterdir())
+    client = create_app({"PREDICTOR": predictor}).test_client()
+    answer = client.post("/predict?force=1", data={"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}).json
+    (film,) = dataset.load([dataset.Example(path, "PNEUMONIA", None, "p")], card.size)
+    assert answer["probability"] == pytest.approx(predictor.probability(predictor.logit_map(film).mean()), abs=1e-6)
+
+    model = networks.map_model(networks.from_card(card))
+    logits = model(Batches(film[None], np.zeros((1, 1)), card.size, 1)[0][0])
+    served = predictor.logit_map(film)
+    assert served.mean() == pytest.approx(np.mean(logits), abs=0.15)
+    assert card.contents["agreement"]["n"] == card.contents["metrics"]["internal_test"]["n"]
+
+
+def test_card_says_what_it_was_made_of(executed):
+    contents = json.loads((executed / "models" / "tiny.json").read_text())
+    assert contents["receipt"]["command"].startswith("pneumo train")
+    assert contents["receipt"]["base"]["command"].startswith("pneumo pretrain")
+    assert set(contents["data"]["parts"]) == set(dataset.PARTS)
+    for point in contents["operating_points"].values():
+        assert point["rule"].endswith("on validation")
+        assert point["internal_test"]["n"] == contents["metrics"]["internal_test"]["n"]
+    confusion = contents["metrics"]["validation"]["confusion"]
+    assert confusion["tp"] / (confusion["tp"] + confusion["fn"]) >= 0.97
+
+
+def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, tmp_path):
+    arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(tmp_path / "run"), "--epochs", "1"]
+    arguments += ["--tune-epochs", "0", "--card", str(tmp_path / "headless.json")]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "headless.top.npz") as headless, np.load(executed / "run" / "top.npz") as notebook:
+        kernels = {f"{name}/0" for name in networks.kernel_names()}
+        assert set(headless.files) == {*notebook.files, *kernels}
+        for key in notebook.files:
+            np.testing.assert_allclose(headless[key], notebook[key], atol=2e-2)
+    result = CliRunner().invoke(main, [*arguments, "--seed", "1"])
+    assert result.exit_code == 2
+    assert "another recipe" in result.output
+
+
+def test_notebook_finds_a_base_wherever_it_lies(tmp_path, monkeypatch):
+    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
+    parameters = {}
+    exec(next(c.source for c in book.cells if "parameters" in c.metadata.get("tags", [])), parameters)
+    monkeypatch.chdir(tmp_path)
+    assert find_base(parameters["base_weights"]).is_file()
+
+
+def test_shipped_notebook_was_executed():
+    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) >= 7
+    assert not any("def " in cell.source for cell in code)

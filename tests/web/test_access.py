@@ -1,0 +1,197 @@
+"""Who may ask and how often: other sites' pages, keys, rates; all but the first are off until they are set."""
+
+import hashlib
+from base64 import b64encode
+
+import pytest
+
+from app import create_app
+from pneumo.errors import CrossSiteError, KeyRequiredError, RateError, SettingError
+from pneumo.web import access
+from tests.conftest import SAMPLES, MeanGrey
+from tests.web.test_admission import Clock
+
+KEY = "correct horse battery staple"
+HASH = hashlib.sha256(KEY.encode()).hexdigest()
+FILM = {"data": SAMPLES[0].read_bytes(), "content_type": "image/jpeg"}
+
+
+def client_of(**config):
+    return create_app({"PREDICTOR": MeanGrey(), "TESTING": True} | config).test_client()
+
+
+def basic(password):
+    return {"Authorization": "Basic " + b64encode(f"anyone:{password}".encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),  # curl
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://other.example"}, True),  # a proxy has its own Host
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, False),
+        ({"Sec-Fetch-Site": "something new"}, False),
+        ({"Origin": "http://localhost"}, True),  # plain HTTP, where browsers send no Sec-Fetch-Site
+        ({"Origin": "http://LOCALHOST"}, True),
+        ({"Origin": "http://localhost:81"}, False),
+        ({"Origin": "https://other.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://[bad"}, False),
+    ],
+)
+def test_pages_of_other_sites_send_nothing(headers, allowed):
+    client = client_of()
+    for path in ("/predict", "/"):
+        answer = client.post(path, **FILM, headers=headers)
+        if path == "/" and allowed:  # the form is no raw body, but that is all that is wrong
+            assert answer.status_code in (200, 400, 415)
+            continue
+        assert answer.status_code == (200 if allowed else 403)
+        assert allowed or answer.json["error"] == "cross_site"
+    for path in ("/", "/health/live", "/static/page.js"):  # links from elsewhere work
+        assert client.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "allowed"),
+    [
+        ("my_server:5000", "http://my_server:5000", True),  # Werkzeug knows no such name
+        ("my_server:5000", "http://other_server:5000", False),
+        ("my_server:5000", "null", False),
+        ("lan.example:80", "http://lan.example", True),  # as some proxies pass it on
+    ],
+)
+def test_over_plain_http_the_page_is_known_by_any_name(host, origin, allowed):
+    answer = client_of().post("/predict", **FILM, headers={"Host": host, "Origin": origin})
+    assert answer.status_code == (200 if allowed else 403)
+
+
+def test_sites_without_http():
+    access.check_site({}, "x")
+    with pytest.raises(CrossSiteError):
+        access.check_site({"Origin": "http://y"}, "x")
+    with pytest.raises(CrossSiteError):
+        access.check_site({"Origin": "null"}, "")
+
+
+def test_without_keys_nobody_needs_one():
+    assert access.read_keys(None) == access.read_keys("") == frozenset()
+    assert access.check_key(frozenset(), None) is None
+
+
+def test_keys_come_from_the_variable_or_from_a_file(tmp_path):
+    other = "00" * 32
+    expected = {bytes.fromhex(HASH), bytes(32)}
+    assert access.read_keys(f"{HASH.upper()}, {other}") == expected
+    file = tmp_path / "keys"
+    file.write_text(f"# ward 3\n{HASH}  -\n\n{other} the archive\n")
+    assert access.read_keys(str(file)) == expected
+
+
+@pytest.mark.parametrize("content", ["", "# nobody\n", KEY, HASH[:-1], f"{HASH}\n{KEY}\n", "\0\xff"])
+def test_what_is_no_list_of_hashes_is_refused_and_not_repeated(tmp_path, content):
+    file = tmp_path / "keys"
+    file.write_text(content, encoding="latin-1")
+    for setting in (str(file), str(tmp_path / "missing"), f"{HASH} {KEY}"):
+        with pytest.raises(SettingError) as refusal:
+            access.read_keys(setting)
+        assert KEY not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Token {KEY}"},
+        {"Authorization": f"Bearer {HASH}"},  # who reads the file of hashes cannot ask
+        {"Authorization": "Basic ?"},
+        {"Authorization": "Basic " + b64encode(b"\xff:\xff").decode()},
+        basic("wrong"),
+    ],
+)
+def test_without_the_key_nothing_but_health_is_answered(headers):
+    client = client_of(KEYS=HASH)
+    for answer in (client.post("/predict", **FILM, headers=headers), client.get("/metrics", headers=headers)):
+        assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
+        challenges = ['Bearer realm="pneumo"', 'Basic realm="pneumo", charset="UTF-8"']
+        assert answer.headers.getlist("WWW-Authenticate") == challenges
+    page = client.get("/", headers=headers | {"Accept": "text/html"})
+    assert (page.status_code, page.headers.getlist("WWW-Authenticate")) == (401, challenges)
+    assert client.get("/health/live").status_code == client.get("/health/ready").status_code == 200
+
+
+def test_programs_send_the_key_and_browsers_ask_for_it():
+    client = client_of(KEYS=f"{'00' * 32},{HASH}")
+    for headers in ({"Authorization": f"Bearer {KEY}"}, {"Authorization": f"bearer  {KEY}"}, basic(KEY)):
+        assert client.post("/predict", **FILM, headers=headers).status_code == 200
+        assert client.get("/", headers=headers).status_code == 200
+
+
+def test_a_key_names_who_asks_without_telling_the_key():
+    keys = access.read_keys(HASH)
+    assert access.check_key(keys, f"Bearer {KEY}") == HASH
+    with pytest.raises(KeyRequiredError, match="received none"):
+        access.check_key(keys, None)
+    with pytest.raises(KeyRequiredError, match="received another"):
+        access.check_key(keys, "Bearer x")
+
+
+def test_a_network_of_ipv6_is_one_client():
+    assert access.client("192.0.2.7") == "192.0.2.7"
+    assert access.client("2001:db8::1") == access.client("2001:db8::ffff:1") == "2001:db8::/64"
+    assert access.client("2001:db8:0:1::1") != access.client("2001:db8::1")
+    assert access.client(None) == access.client("a socket") == "unknown"
+
+
+def test_a_rate_of_two_a_minute():
+    clock = Clock()
+    rate = access.Rate(2, clock)
+    rate.take("a")
+    rate.take("a")
+    rate.take("b")
+    with pytest.raises(RateError, match=r"at most 2 requests a minute, received more: try again in 30 s\.") as refusal:
+        rate.take("a")
+    assert refusal.value.headers == {"Retry-After": "30"}
+    clock.now = 12
+    with pytest.raises(RateError, match="try again in 18 s"):  # asking again costs nothing
+        rate.take("a")
+    clock.now = 30
+    rate.take("a")
+    with pytest.raises(RateError):
+        rate.take("a")
+    clock.now = 1000  # two again, not thirty
+    rate.take("a")
+    rate.take("a")
+    with pytest.raises(RateError):
+        rate.take("a")
+
+
+def test_no_rate_is_no_limit_and_few_clients_are_remembered(monkeypatch):
+    rate = access.Rate(0)
+    for _ in range(1000):
+        rate.take("a")
+    monkeypatch.setattr(access, "CLIENTS", 2)
+    rate = access.Rate(1, Clock())
+    for name in "abc":
+        rate.take(name)
+    for name in "cb":
+        with pytest.raises(RateError):
+            rate.take(name)
+    rate.take("a")  # forgotten
+
+
+def test_a_client_over_its_rate_is_told_when_to_come_again():
+    client = client_of(RATE=1)
+    assert client.post("/predict", **FILM).status_code == 200
+    answer = client.post("/predict", **FILM)
+    assert (answer.status_code, answer.json["error"]) == (429, "too_many_requests")
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    page = client.post("/", **FILM, headers={"Accept": "text/html"})
+    assert (page.status_code, "Too many requests" in page.text) == (429, True)
+    assert client.post("/predict", **FILM, environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 200
+    assert client.get("/health/live").status_code == client.get("/").status_code == 200
