@@ -1,7 +1,5 @@
 """What several test files use: sample films, a small data set made of them, a model that a person can compute."""
 
-import json
-import math
 import shutil
 from pathlib import Path
 
@@ -10,12 +8,8 @@ import pytest
 from PIL import Image
 
 from pneumo.films.film import squash
-from pneumo.model.card import Card, card_path
-from pneumo.model.gate import Gate
 from pneumo.model.predictor import Predictor
-
-SAMPLES = sorted(Path(__file__).parent.parent.joinpath("static", "samples").glob("*.jpeg"))
-
+from tests.support.films import SAMPLES, MeanGrey
 
 # Seconds of each are many; they come first, so that no process is left with one of them while the other has ended.
 LONGEST = ("test_recipes", "test_training", "test_dicom", "test_pretraining", "test_experiments")
@@ -25,48 +19,6 @@ def pytest_collection_modifyitems(items):
     """Whole files in the order of LONGEST, then the others as they are."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
-
-
-def open_gate():
-    """A gate of one feature: how little the picture looks like a frontal film; from 0.5 on doubtful, from 1 refused."""
-    weights, bias = np.array([[-0.5, 0, 0, 0, 0.5]], np.float32), np.array([0, -50, -50, -50, 0], np.float32)
-    least, sure = (1 / (1 + math.exp(x)) for x in (0.999, 0.499))
-    return Gate(weights, bias, np.zeros(1, np.float32), np.ones((1, 1), np.float32), least, sure, 9.0, 9.0)
-
-
-class MeanGrey(Predictor):
-    """Without a network: the probability of pneumonia is the film's mean grey / 255, and the map says so everywhere.
-
-    Rule-out and rule-in point lie half-way from the threshold to 0 and to 1. `unlike` is what its `open_gate` sees.
-    """
-
-    unlike = -5.0
-
-    def __init__(self, threshold=0.5):
-        contents = json.loads(card_path("vgg16-chest-xray").read_text())
-        contents |= {"name": "mean-grey", "version": "1"}
-        self.card = Card(
-            path=Path("mean-grey.json"),
-            name="mean-grey",
-            version="1",
-            size=224,
-            steps=(),
-            output_shape=(1, 14, 14, 1),
-            feature_shapes=(),
-            thresholds={"screening": threshold / 2, "balanced": threshold, "specific": (1 + threshold) / 2},
-            default_operating_point="balanced",
-            slope=1.0,
-            intercept=0.0,
-            heatmap_floor=0.0,
-            heatmap_scale=1.0,
-            sha256="0" * 64,
-            contents=contents,
-        )
-        self.gate = open_gate()
-
-    def look(self, pixels):
-        mean = np.clip(squash(pixels, 224).mean() / 255, 0.001, 0.999)
-        return np.full((14, 14), math.log(mean / (1 - mean))), np.array([self.unlike]), ()
 
 
 @pytest.fixture

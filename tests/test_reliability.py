@@ -6,9 +6,9 @@ import signal
 import pytest
 
 from pneumo import __version__
-from tests.conftest import SAMPLES
 from tests.reliability import experiments, hostile, report
-from tests.reliability.server import ROOT, Server, until
+from tests.support.films import SAMPLES
+from tests.support.server import ROOT, Server, until
 
 REPORT = ROOT / "reports" / "reliability.json"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, FOLDER, each, model_option, progress, report_unreadable
-from pneumo.cli.main import films as cli_films
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:

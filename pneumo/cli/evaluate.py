@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress, report_unreadable
-from pneumo.cli.main import films as cli_films
 from pneumo.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def evaluate(
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
     from pneumo.data import dataset
-    from pneumo.evaluation.metrics import metrics as evaluation
-    from pneumo.evaluation.metrics import thresholds as operating
+    from pneumo.evaluation import metrics as evaluation
+    from pneumo.evaluation import thresholds as operating
     from pneumo.evaluation.subgroups import subgroups
     from pneumo.model import heatmap
     from pneumo.model.profile import write_profile

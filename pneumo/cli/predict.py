@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress
-from pneumo.cli.main import films as cli_films
 from pneumo.errors import RunError
 
 if TYPE_CHECKING:

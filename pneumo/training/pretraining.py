@@ -16,9 +16,9 @@ from pneumo.data.dataset import AETIOLOGIES, Example, load
 from pneumo.errors import PneumoError
 from pneumo.evaluation.audit import score_films, weigh
 from pneumo.model.card import sha256
+from pneumo.training import networks, objective
 from pneumo.training.batches import XLA, Batches, claim, finished, fit, quickest_precision, read_columns, waiting_share
 from pneumo.training.receipts import base_receipt
-from pneumo.training.train import networks, objective
 
 START_FILMS = 128  # to measure what the normalisations of a folded base would have seen
 

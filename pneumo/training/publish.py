@@ -21,12 +21,13 @@ from pneumo.films.images import decode
 from pneumo.model import heatmap
 from pneumo.model.card import POINTS, Card, describe_file, read_card, sigmoid
 from pneumo.model.served import Served
+from pneumo.training import attribution, networks
 from pneumo.training.batches import Batches
 from pneumo.training.export import export
 from pneumo.training.gate import pictures, teach
 from pneumo.training.receipts import base_receipt
 from pneumo.training.recipes import IMAGENET, TrainConfig
-from pneumo.training.train import Trained, attribution, networks, receipt
+from pneumo.training.train import Trained, receipt
 
 CALIBRATION_FILMS = 200  # of the train part, to measure the ranges that int8 must cover
 PRECISIONS = ("int8", "float32")  # the first that agrees with float is served

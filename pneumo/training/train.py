@@ -19,10 +19,11 @@ import numpy as np
 from pneumo.data import acquisition as nuisance
 from pneumo.data import augment
 from pneumo.data.dataset import Example, content_hashes, load
+from pneumo.evaluation import audit
 from pneumo.evaluation.audit import score_films, weigh
-from pneumo.evaluation.metrics import audit
 from pneumo.films.film import to_input
 from pneumo.model.card import sha256
+from pneumo.training import networks, objective
 from pneumo.training.batches import (
     XLA,
     Batches,
@@ -36,7 +37,6 @@ from pneumo.training.batches import (
     waiting_share,
 )
 from pneumo.training.recipes import IMAGENET, SHIPPED, TrainConfig
-from pneumo.training.train import networks, objective
 
 VIEW_SEED = 10_000  # the views are the same whatever the run's seed: they are the dear part
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
 from app import create_app
-from tests.web.test_access import HASH
+from tests.support.web import HASH
 
 HOSTS = ("lan.example", "my_server", "a$b.example")  # this machine, but to a browser as any other
 ARGUMENTS = (

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from app import create_app
 from tests.browser.conftest import HOSTS
-from tests.web.test_access import KEY
+from tests.support.web import KEY
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "screenshots"

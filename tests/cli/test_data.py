@@ -7,10 +7,10 @@ import types
 import pytest
 from click.testing import CliRunner
 
-from pneumo.cli.main import data as cli_data
+from pneumo.cli import data as cli_data
 from pneumo.cli.main import main
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
-from tests.conftest import SAMPLES
+from tests.support.films import SAMPLES
 
 
 def run(*arguments):

@@ -1,6 +1,5 @@
 """The command line: a bad file is one line, a bad folder is one sentence, and the numbers are the predictor's."""
 
-import csv
 import json
 import os
 import shutil
@@ -15,26 +14,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pneumo import __version__
-from pneumo.cli.main import films as cli_films
+from pneumo.cli import films as cli_films
+from pneumo.cli import main as cli
 from pneumo.cli.main import main
-from pneumo.cli.main import main as cli
 from pneumo.cli.predict import COLUMNS
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation.metrics import METRICS
 from pneumo.evaluation.subgroups import THIRDS
 from pneumo.model.profile import with_profile
-from tests.conftest import SAMPLES
+from tests.support.cli import rows, run
+from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture

@@ -12,19 +12,19 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pneumo.cli.main import films as cli_films
+from pneumo.cli import films as cli_films
+from pneumo.cli import predict as cli_predict
 from pneumo.cli.main import main
-from pneumo.cli.main import predict as cli_predict
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
-from tests.conftest import SAMPLES
+from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 # The command with the model that says the mean grey, on two cores, killed when it looks at the film of this grey.
 KILLED = """
 import os, signal
-from pneumo.cli.main import films as cli_films, main as cli
-from tests.conftest import MeanGrey
+from pneumo.cli import films as cli_films, main as cli
+from tests.support.films import MeanGrey
 
 class Deadly(MeanGrey):
     def look(self, pixels):

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageFilter
 
-from pneumo.cli.main import films as cli_films
+from pneumo.cli import films as cli_films
 from pneumo.cli.main import main
 from pneumo.data.acquisition import GROUPS
 from pneumo.data.dataset import content_hashes, scan, split

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
+from pneumo.evaluation import metrics as evaluation
 from pneumo.evaluation.metrics import (
     METRICS,
     choose_specific_threshold,
@@ -18,7 +19,6 @@ from pneumo.evaluation.metrics import (
     reliability,
     wilson,
 )
-from pneumo.evaluation.metrics import metrics as evaluation
 
 
 def test_four_films_one_in_each_cell():

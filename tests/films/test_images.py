@@ -12,7 +12,7 @@ from PIL import Image
 from pneumo.errors import FormatError, TooLargeError, UnreadableError
 from pneumo.films.film import MAX_PIXELS, squash, to_input
 from pneumo.films.images import DECODE_AT_LEAST, decode
-from tests.conftest import SAMPLES
+from tests.support.films import SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow warns of every odd TIFF tag
 

@@ -16,8 +16,8 @@ from pneumo.errors import ModelError, NotChestFilmError
 from pneumo.films.film import MIN_SIDE
 from pneumo.model.card import read_card
 from pneumo.model.gate import KINDS, Gate, flatten, read_gate
-from pneumo.training.train import gate as gate_training
-from tests.conftest import SAMPLES, MeanGrey
+from pneumo.training import gate as gate_training
+from tests.support.films import SAMPLES, MeanGrey
 
 
 def encoded(pixels):

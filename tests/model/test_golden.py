@@ -11,7 +11,7 @@ import pytest
 
 from pneumo.films.images import decode
 from pneumo.model.card import read_card
-from tests.conftest import SAMPLES
+from tests.support.films import SAMPLES
 
 GOLDEN = list(csv.DictReader(Path(__file__).with_name("golden.csv").open(newline="")))
 
@@ -35,7 +35,7 @@ def test_served_file_and_keras_model_agree(predictor):
     import numpy as np
 
     from pneumo.films.film import to_input
-    from pneumo.training.train import networks
+    from pneumo.training import networks
 
     model = networks.map_model(networks.from_card(read_card(roles=("base", "top"))))
     most = predictor.card.contents["agreement"]["largest_probability_difference"]  # on the internal test

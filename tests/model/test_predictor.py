@@ -15,7 +15,7 @@ from pneumo.errors import ModelError, OperatingPointError
 from pneumo.films.images import decode
 from pneumo.model.card import describe_file, read_card
 from pneumo.model.predictor import Predictor
-from tests.conftest import SAMPLES, MeanGrey
+from tests.support.films import SAMPLES, MeanGrey
 
 
 def png(pixels):

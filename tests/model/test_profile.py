@@ -13,8 +13,8 @@ from pneumo.errors import ModelError, OperatingPointError
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
 from pneumo.model.profile import of_site, with_profile, write_profile
-from tests.conftest import SAMPLES
-from tests.reliability.server import Server, until
+from tests.support.films import SAMPLES
+from tests.support.server import Server, until
 
 ROOT = Path(__file__).parents[2]
 POINTS = {"screening": {"threshold": 0.0001}, "balanced": {"threshold": 0.0002}, "specific": {"threshold": 0.9999}}

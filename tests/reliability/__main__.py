@@ -20,7 +20,7 @@ from pathlib import Path
 from pneumo import __version__
 from pneumo.model.card import card_path, read_card
 from tests.reliability import experiments, report
-from tests.reliability.server import ROOT
+from tests.support.server import ROOT
 
 
 def chosen(arguments: argparse.Namespace) -> dict[str, Callable]:

@@ -26,8 +26,9 @@ from werkzeug.test import encode_multipart
 
 from pneumo.model.card import card_path
 from tests.reliability import hostile
-from tests.reliability.fuzz import DICOM_SHARE, GROWTH, SAMPLES, check, pictures, saved
-from tests.reliability.server import (
+from tests.reliability.fuzz import DICOM_SHARE, GROWTH, check, pictures, saved
+from tests.support.films import SAMPLES
+from tests.support.server import (
     HOST,
     PATIENCE,
     ROOT,
@@ -344,7 +345,7 @@ def full_disk(folder: Path, say: Say) -> dict:
         command = (*works[0], "sh", "-c", FULL, "sh", str(ROOT))
         log = folder / "disk.log"
         with Server(log, command=command, TMPDIR=scratch, PYTHONDONTWRITEBYTECODE=1) as server:
-            from tests.films.test_dicom import RAMP, dicom
+            from tests.support.dicom import RAMP, dicom
 
             large = Image.effect_noise((3000, 3000), 60)
             asks = [
@@ -495,7 +496,7 @@ def exchange(port: int, data: bytes) -> int:
 
 def fuzz(folder: Path, say: Say, inputs: int) -> dict:
     """The fuzz of the test suite, against a running server with the shipped model."""
-    from tests.films.test_dicom import RAMP, SLOPE, dicom
+    from tests.support.dicom import RAMP, SLOPE, dicom
 
     dicoms = [("DICOM", dicom(RAMP)), ("DICOM", dicom(SLOPE, stored=12, PhotometricInterpretation="MONOCHROME1"))]
     with Server(folder / "fuzz.log") as server:

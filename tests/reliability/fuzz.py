@@ -1,6 +1,5 @@
 """Damaged films of every format, seeded so that a failure comes again. Knows neither pytest nor how they are sent."""
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SAMPLES = sorted(Path(__file__).resolve().parents[2].joinpath("static", "samples").glob("*.jpeg"))
+from tests.support.films import SAMPLES, saved
+
 DICOM_SHARE = 50  # every 50th input is DICOM: each starts a process, which takes 0.3 s
 GROWTH = 48  # MB by which memory may rise between a third and the end of the inputs; a leaked film would add more
 INTERESTING = (0x00, 0x01, 0x7F, 0x80, 0xFF)
@@ -19,13 +19,6 @@ Send = Callable[[bytes, int], int]  # a damaged film and its number -> the statu
 
 class UnexpectedStatusError(Exception):
     """What came back was neither an answer nor a refusal."""
-
-
-def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
-    """The file that Pillow makes of a picture."""
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def pictures() -> list[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from tests.reliability.fuzz import SAMPLES, saved
+from tests.support.films import SAMPLES, saved
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 RAW, FORM = b"Content-Type: image/jpeg\r\n", b"Content-Type: multipart/form-data; boundary=b\r\n"

@@ -6,7 +6,7 @@
 import json
 import re
 
-from tests.reliability.server import ROOT
+from tests.support.server import ROOT
 
 HASH = re.compile(r"(?<=\b[0-9a-f]{8})[0-9a-f]{56}\b")  # all but the beginning of a SHA-256
 

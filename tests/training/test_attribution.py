@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
+from pneumo.training import networks
 from pneumo.training.attribution import OWN, SETS, fit, some_positions
-from pneumo.training.train import networks
 
 
 def test_positions_are_scattered_or_a_rectangle():

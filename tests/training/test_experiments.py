@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from pneumo.cli.main import main
 from pneumo.data.dataset import content_hashes, scan, split
 from pneumo.errors import RunError
-from pneumo.evaluation.metrics import faithfulness
+from pneumo.evaluation import faithfulness
 from pneumo.model.card import MODELS, read_card
 from pneumo.reports import experiments_report
+from pneumo.training import experiments
+from pneumo.training import train as training
 from pneumo.training.experiments import FILMS
 from pneumo.training.recipes import CHOSEN, IDEAS, PLAIN, RECIPES, SHIPPED, Idea, find_idea
-from pneumo.training.train import experiments
-from pneumo.training.train import train as training
 
 FOLDER = MODELS.parent / "reports" / "experiments"
 

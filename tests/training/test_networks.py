@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo.training.train import networks
+from pneumo.training import networks
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from pneumo.training import objective
 from pneumo.training.batches import Views, fit, read_columns
 from pneumo.training.recipes import TrainConfig
-from pneumo.training.train import objective
 
 
 def loss(target, logit, score=None, **changes):

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from pneumo.cli.main import main
 from pneumo.data import dataset
 from pneumo.errors import PneumoError, RunError
+from pneumo.training import batches, networks, pretraining
 from pneumo.training.batches import Batches, claim, fit, read_columns, waiting_share
 from pneumo.training.pretraining import PretrainConfig, Stage
-from pneumo.training.train import batches, networks, pretraining
 
 
 @pytest.fixture

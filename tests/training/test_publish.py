@@ -3,7 +3,7 @@
 import pytest
 
 from pneumo.model.card import read_card
-from pneumo.training.train import publish
+from pneumo.training import publish
 from tests.reliability.experiments import copy_model
 
 

@@ -26,9 +26,9 @@ from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
 from pneumo.reports import comparison
 from pneumo.reports.comparison_report import MEASURES, MISLED
+from pneumo.training import networks, recipes
+from pneumo.training import train as training
 from pneumo.training.recipes import RECIPES
-from pneumo.training.train import networks, recipes
-from pneumo.training.train import train as training
 
 PUBLISHED = ("resnet50v2", "cnn5", "vgg16-lungs")
 

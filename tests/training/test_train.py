@@ -16,8 +16,8 @@ from pneumo.cli.training import find_base
 from pneumo.data import dataset
 from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
+from pneumo.training import networks
 from pneumo.training.batches import Batches
-from pneumo.training.train import networks
 
 
 def literal(value):

@@ -1,6 +1,5 @@
 """Who may ask and how often: other sites' pages, keys, rates; all but the first are off until they are set."""
 
-import hashlib
 from base64 import b64encode
 
 import pytest
@@ -8,11 +7,9 @@ import pytest
 from app import create_app
 from pneumo.errors import CrossSiteError, KeyRequiredError, RateError, SettingError
 from pneumo.web import access
-from tests.conftest import SAMPLES, MeanGrey
-from tests.web.test_admission import Clock
+from tests.support.films import SAMPLES, MeanGrey
+from tests.support.web import HASH, KEY, Clock
 
-KEY = "correct horse battery staple"
-HASH = hashlib.sha256(KEY.encode()).hexdigest()
 FILM = {"data": SAMPLES[0].read_bytes(), "content_type": "image/jpeg"}
 
 

@@ -11,18 +11,13 @@ from pneumo.errors import BusyError
 from pneumo.films import dicom
 from pneumo.web import admission
 from pneumo.web.admission import Admission
-from tests.conftest import SAMPLES, MeanGrey
+from tests.support.films import SAMPLES, MeanGrey
+from tests.support.web import Clock
 
 PATIENCE = 30  # seconds a test waits for a thread before it fails
 
 
-class Clock:
-    """Seconds that pass when a test says so."""
 
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 class Held(MeanGrey):

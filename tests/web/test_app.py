@@ -12,15 +12,15 @@ import tempfile
 
 import numpy as np
 import pytest
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from PIL import Image
 
 from app import create_app
 from pneumo.films.film import MAX_PIXELS
-from tests.conftest import SAMPLES
 from tests.reliability.hostile import png_of
-from tests.reliability.server import ROOT, environment, free_port, until
+from tests.support.films import SAMPLES
+from tests.support.server import ROOT, environment, free_port, until
+from tests.support.web import conforms
 
 
 @pytest.fixture
@@ -35,12 +35,6 @@ def film():
 
 def part(data, name="film.jpeg"):
     return (io.BytesIO(data), name)
-
-
-def conforms(client, body, schema):
-    document = client.get("/openapi.json").json
-    root = {"$ref": f"#/components/schemas/{schema}", "components": document["components"]}
-    Draft202012Validator(root).validate(body)
 
 
 def png(width, height):

@@ -15,8 +15,8 @@ from pneumo.errors import BusyError, IncompleteError, SlowError
 from pneumo.web import body as module
 from pneumo.web.body import GRACE, PIECE, TICK, Body
 from pneumo.web.settings import NUMBERS
-from tests.conftest import SAMPLES
-from tests.reliability.server import Server
+from tests.support.films import SAMPLES
+from tests.support.server import Server
 from tests.web.test_admission import PATIENCE
 from tests.web.test_metrics import get, until
 

@@ -16,8 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app import create_app
-from tests.conftest import MeanGrey
-from tests.reliability.fuzz import saved
+from tests.support.films import MeanGrey, saved
 
 CHECKS = [
     not_a_server_error,

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from app import create_app
-from tests.conftest import MeanGrey
-from tests.films.test_dicom import RAMP, SLOPE, dicom
 from tests.reliability.fuzz import DICOM_SHARE, GROWTH, check, mutate, pictures
+from tests.support.dicom import RAMP, SLOPE, dicom
+from tests.support.films import MeanGrey
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says what is odd about a TIFF
 

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from pneumo.web.metrics import Metrics
-from tests.conftest import SAMPLES
+from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 
 from pneumo.errors import SettingError
 from pneumo.web.settings import NUMBERS, numbers
-from tests.reliability.server import ROOT, Server, environment, free_port, until
+from tests.support.server import ROOT, Server, environment, free_port, until
 
 
 @pytest.fixture(autouse=True)

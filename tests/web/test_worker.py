@@ -8,8 +8,8 @@ import pytest
 
 from pneumo.web.admission import ARRIVING
 from pneumo.web.worker import COUNTED, HEAD_LIMIT, WAIT_SECONDS
-from tests.conftest import SAMPLES
-from tests.reliability.server import Server, until
+from tests.support.films import SAMPLES
+from tests.support.server import Server, until
 from tests.web.test_admission import PATIENCE
 from tests.web.test_metrics import get
 

@@ -1,0 +1,16 @@
+"""Run the command line in this process, and read what it wrote."""
+
+import csv
+
+from click.testing import CliRunner
+
+from pneumo.cli.main import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
