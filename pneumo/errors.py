@@ -70,7 +70,7 @@ class UnreadableError(PneumoError):
 
 
 class OtherFilmError(PneumoError):
-    """The file itself says that it is not a frontal chest film. The model would answer, but the answer means nothing."""
+    """The file itself says that it is no frontal chest film. The model would answer, but the answer means nothing."""
 
     status = 422
     error = "other_film"
