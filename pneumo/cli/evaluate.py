@@ -178,7 +178,7 @@ def _write_profile(profile: Path, predictor: "Predictor", read: Read, result: di
 
 def _print(result: dict, read: Read) -> None:
     """Tell the evaluation on stdout."""
-    from pneumo.model.heatmap import coverage
+    from pneumo.model.heatmap import describe_coverage
     from pneumo.reports import tables
 
     n, triage, counts = result["n"], result["triage"], result["confusion"]
