@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pneumo.cli.main import main
 from pneumo.data import dataset
 from pneumo.errors import PneumoError, RunError
-from pneumo.training import networks, pretraining
+from pneumo.training import networks, normalised, pretraining
 from pneumo.training.batches import Batches
 from pneumo.training.fitting import claim, read_columns
 from pneumo.training.pretraining import PretrainConfig, Stage
@@ -34,7 +34,7 @@ def base(parts, tmp_path_factory):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "fold", killed)
+        patch.setattr(normalised, "fold", killed)
         with pytest.raises(KeyboardInterrupt):
             pretraining.pretrain(parts["train"][:16], parts["validation"], folder, config)
     with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,7 @@
 import pytest
 
 from pneumo.model.card import read_card
-from pneumo.training import publish
+from pneumo.training import publish, statements
 from tests.reliability.experiments import copy_model
 
 
@@ -48,7 +48,7 @@ def test_files_are_replaced_and_not_written_over(model, monkeypatch):
 
 def test_shipped_card_says_what_publishing_says():
     contents = read_card(roles=()).contents
-    assert contents["limits"] == publish.LIMITS
-    assert contents["intended_use"] == publish.INTENDED_USE
-    assert contents["data"]["patients"] == publish.PATIENTS
-    assert publish.SOURCE.items() <= contents["data"].items()
+    assert contents["limits"] == statements.LIMITS
+    assert contents["intended_use"] == statements.INTENDED_USE
+    assert contents["data"]["patients"] == statements.PATIENTS
+    assert statements.SOURCE.items() <= contents["data"].items()
