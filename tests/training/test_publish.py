@@ -1,16 +1,21 @@
 """Publishing replaces a model as a whole: what is served stays as it is until all of the new one is there."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from pneumo.model.card import read_card
+from pneumo.model.card import DEFAULT_MODEL, card_path, read_card
 from pneumo.training import publish, statements
-from tests.reliability.experiments import copy_model
 
 
 @pytest.fixture
 def model(tmp_path):
     """A card with its files, and what they hold."""
-    card = copy_model(tmp_path)
+    shipped = read_card(roles=("served", "gate"))
+    for path in (shipped.file("served"), shipped.file("gate")):
+        shutil.copy(path, tmp_path)
+    card = Path(shutil.copy(card_path(DEFAULT_MODEL), tmp_path))
     return card, {path.name: path.read_bytes() for path in card.parent.iterdir()}
 
 
