@@ -133,7 +133,7 @@ def _score(
     readable = [i for i, result in enumerate(results) if not isinstance(result, str)]
     films, measured = [examples[i] for i in readable], [results[i] for i in readable]
     target = np.array([film.target for film in films])
-    patients = dataset.children(films, [hashes[i] for i in readable])
+    patients = dataset.number_patients(films, [hashes[i] for i in readable])
     names = {"all": FEATURES, **GROUPS}
     fitting = progress(names, "fitting trees to acquisition", len(names))
     scores = {name: score_acquisition(measured, target, patients, names[name]) for name in fitting}

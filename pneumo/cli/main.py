@@ -15,8 +15,10 @@ from pneumo.cli.compare import compare
 from pneumo.cli.data import data
 from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
+from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
-from pneumo.cli.training import COMMANDS
+from pneumo.cli.pretrain import pretrain
+from pneumo.cli.train import recipes, train
 from pneumo.errors import PneumoError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,5 +60,5 @@ def serve(port: int | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
 
 
-for command in (predict, evaluate, audit, data, compare, document, *COMMANDS):
+for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document):
     main.add_command(command)

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo import LABELS
 from pneumo.data.acquisition import FEATURES, features
-from pneumo.data.dataset import Example, children, content_hashes
+from pneumo.data.dataset import Example, content_hashes, number_patients
 from pneumo.errors import PneumoError
 
 FOLDS = 5
@@ -69,7 +69,8 @@ def score_films(examples: Sequence[Example]) -> np.ndarray:
     """
     with ThreadPoolExecutor() as pool:
         measured = list(pool.map(lambda example: features(example.path.read_bytes()), examples))
-    return score_acquisition(measured, [e.target for e in examples], children(examples, content_hashes(examples)))
+    patients = number_patients(examples, content_hashes(examples))
+    return score_acquisition(measured, [example.target for example in examples], patients)
 
 
 def find_contradicted(target: np.ndarray, score: np.ndarray, share: float = CONTRADICTED) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumo.data.dataset import Example, children, content_hashes, scan
+from pneumo.data.dataset import Example, content_hashes, number_patients, scan
 from pneumo.errors import RunError
 from pneumo.evaluation.metrics import estimate_intervals, measure_point
 from pneumo.evaluation.thresholds import RULES
@@ -62,7 +62,7 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
         "internal_test": {
             "file": [example.path.name for example in examples],
             "target": [example.target for example in examples],
-            "patients": children(examples, content_hashes(examples)).tolist(),
+            "patients": number_patients(examples, content_hashes(examples)).tolist(),
             "probability": probability,
         },
         "audit": measure_misled(predictor, parts),
@@ -86,7 +86,7 @@ def measure_misled(predictor: "Predictor", parts: dict[str, list[Example]]) -> d
     result = audit(
         np.array([film.target for film in films]),
         score_films(every)[inside],
-        children(films, content_hashes(films)),
+        number_patients(films, content_hashes(films)),
         card.slope * raw + card.intercept,
         np.vectorize(predictor.probability)(raw),
         card.threshold,
@@ -159,7 +159,7 @@ def compare(recipe: Recipe, card: dict, run: dict) -> dict:
             phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()
         },
         "last_block": describe_last_block(card["receipt"]),
-        "waiting": card["receipt"]["waiting"],
+        "waiting": card["receipt"].get("waiting"),
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
         "served": card["precision"],
