@@ -182,10 +182,11 @@ def describe_doubts(target: np.ndarray, patients: Sequence) -> str:
     )
 
 
-def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]]) -> dict:
+def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]], strata: Sequence | None = None) -> dict:
     """Choose a card's calibration and operating points on `validation`, and measure them and the triage on every part.
 
-    `parts` has the target, logit and patients of each part, (n,) each.
+    `parts` has the target, logit and patients of each part, (n,) each; `strata` (n,) are those of validation's films,
+    in each of which the rules of the operating points have to hold.
     """
     calibration = calibrate(*parts["validation"])
     slope, intercept = calibration["slope"], calibration["intercept"]
@@ -193,7 +194,7 @@ def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]]) -> dict
         part: (target, sigmoid(slope * np.asarray(logit, float) + intercept), patients)
         for part, (target, logit, patients) in parts.items()
     }
-    thresholds = choose_points(*films["validation"][:2])
+    thresholds = choose_points(*films["validation"][:2], strata)
     rule_out, rule_in = thresholds[POINTS[0]], thresholds[POINTS[-1]]
     return {
         "calibration": calibration,

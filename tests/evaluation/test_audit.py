@@ -192,7 +192,7 @@ def grey(mean_grey, monkeypatch):
 def made(small_films, tmp_path):
     """A folder of 30 + 30 crops of the four sample films, each label from all four; `change(film, label)` goes last."""
 
-    def make(change, suffix=".jpeg"):
+    def make(change):
         generator = np.random.default_rng(0)
         for number in range(60):
             label = ("NORMAL", "PNEUMONIA")[number % 2]
@@ -201,7 +201,7 @@ def made(small_films, tmp_path):
             film = film.crop((left, top, 224 - right, 224 - bottom)).resize((224, 224), Image.Resampling.BICUBIC)
             gain = generator.uniform(0.75, 1)
             film = film.point([round(value * gain) for value in range(256)])
-            path = tmp_path / "made" / label / f"scan {number}{suffix}"
+            path = tmp_path / "made" / label / f"scan {number}.jpeg"
             path.parent.mkdir(parents=True, exist_ok=True)
             change(film, label).save(path)
         return tmp_path / "made"
@@ -209,9 +209,8 @@ def made(small_films, tmp_path):
     return make
 
 
-@pytest.mark.parametrize(("suffix", "blurred"), [(".jpeg", "PNEUMONIA"), (".png", "NORMAL")])
-def test_labels_that_follow_only_sharpness_are_said_in_the_first_line(grey, made, suffix, blurred):
-    folder = made(lambda film, label: film.filter(ImageFilter.GaussianBlur(1)) if label == blurred else film, suffix)
+def test_labels_that_follow_only_sharpness_are_said_in_the_first_line(grey, made):
+    folder = made(lambda film, label: film.filter(ImageFilter.GaussianBlur(1)) if label == "PNEUMONIA" else film)
     done = run("audit", folder)
     assert done.exit_code == 0
     first = done.output.splitlines()[0]

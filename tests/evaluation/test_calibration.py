@@ -49,7 +49,7 @@ def test_calibration_refuses(target, logit, words):
 def test_calibration_takes_the_method_that_fits_films_left_out():
     shifted = calibrate(*many_logits(1, -2))
     assert shifted["method"] == "Platt"
-    assert (shifted["slope"], shifted["intercept"]) == pytest.approx((1, -2), abs=0.15)
+    assert (shifted["slope"], shifted["intercept"]) == pytest.approx((1, -2), abs=0.3)
     assert shifted["brier"]["Platt"] < shifted["brier"]["isotonic"] < shifted["brier"]["temperature"]
     straight = many_logits(0.5, 0)
     found = calibrate(*straight)

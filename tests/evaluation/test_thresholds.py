@@ -23,6 +23,7 @@ from pneumo.evaluation.thresholds import (
     describe_doubts,
     suggest_points,
 )
+from pneumo.model.card import sigmoid
 from tests.support.logits import many_logits
 
 
@@ -208,3 +209,16 @@ def test_decisions_are_made_on_validation_alone():
     assert found["triage"]["validation"]["rule_out"] == found["operating_points"]["screening"]["threshold"]
     assert found["triage"]["validation"]["rule_in"] == found["operating_points"]["specific"]["threshold"]
     json.dumps(found, allow_nan=False)
+
+
+def test_decisions_hold_in_every_stratum():
+    target, logit, patients = many_logits(1, -1, 400)
+    shifted = logit - 2 * (np.arange(400) % 2)  # every second film is of a view in which the network says less
+    parts, views = {"validation": (target, shifted, patients)}, np.arange(400) % 2
+    pooled, strict = decide(parts), decide(parts, views)
+    assert strict["calibration"] == pooled["calibration"]
+    probability = sigmoid(strict["calibration"]["slope"] * shifted + strict["calibration"]["intercept"])
+    threshold = strict["operating_points"]["balanced"]["threshold"]
+    assert threshold < pooled["operating_points"]["balanced"]["threshold"]
+    for view in (0, 1):
+        assert (probability >= threshold)[(target == 1) & (views == view)].mean() >= 0.975
