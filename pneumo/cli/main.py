@@ -11,7 +11,9 @@ import click
 
 from pneumo import __version__
 from pneumo.cli.audit import audit
+from pneumo.cli.compare import compare
 from pneumo.cli.data import data
+from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
 from pneumo.cli.predict import predict
 from pneumo.cli.training import COMMANDS
@@ -56,5 +58,5 @@ def serve(port: int | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
 
 
-for command in (predict, evaluate, audit, data, *COMMANDS):
+for command in (predict, evaluate, audit, data, compare, document, *COMMANDS):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""`pneumo pretrain | recipes | train | experiment | compare | notebook | document`: what needs TensorFlow and more."""
+"""`pneumo pretrain | recipes | train | notebook`: what needs TensorFlow and more."""
 
 import os
 from pathlib import Path
@@ -204,63 +204,6 @@ def train(
     )
 
 
-@click.command()
-@click.argument("folder", type=FOLDER, default=RECIPE_CARDS, metavar="[DIR]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True)
-@data_option
-def compare(folder: Path, out: Path, data: Path) -> None:
-    """Write comparison.md from what `pneumo train --recipe` left in DIR, with ROC curves and learning curves.
-
-    Where the data set is there, with pictures of every preprocessing step.
-    """
-    from pneumo.reports.comparison import write_comparison
-
-    films = data / "train"
-    click.echo(write_comparison(folder, out, films if films.is_dir() else None))
-
-
-@click.command()
-@click.argument("ideas", nargs=-1, metavar="[IDEA]...")
-@data_option
-@click.option("--base", default="chest-xray", show_default=True, help="Weights to try it on: chest-xray or an .npz.")
-@click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,), show_default=True, help="Once for each run.")
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True, help="Checkpoints."
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True)
-@click.option("--internal-test", "test", is_flag=True, help="Measure it there, too: only of what was chosen.")
-def experiment(
-    ideas: tuple[str, ...], data: Path, base: str, seeds: tuple[int, ...], runs: Path, out: Path, test: bool
-) -> None:
-    """Try changes of the recipe vgg16, and write experiments.md from all runs that were kept.
-
-    Ideas joined by " + " are tried as one. Without an idea only the page is written, and the ideas are listed. A
-    killed run resumes.
-    """
-    from pneumo.reports.experiments_report import write_page
-    from pneumo.training.experiments import experiment as run_experiment
-    from pneumo.training.recipes import IDEAS, find_idea
-
-    try:
-        for idea in ideas:
-            find_idea(idea)
-    except KeyError as error:
-        expected = ", ".join(map(repr, IDEAS))
-        raise click.BadParameter(f"expected one of {expected}, received {error}.", param_hint="IDEA") from None
-    weights = find_base(base)
-    if not isinstance(weights, Path):
-        raise click.BadParameter(f"expected chest-xray or an .npz, received {base!r}.", param_hint="--base")
-    if ideas:
-        parts = _parts(data)
-    else:
-        for idea, known in IDEAS.items():
-            click.echo(f"{idea:20} {known.about}")
-    for idea in ideas:
-        for seed in seeds:
-            click.echo(run_experiment(idea, seed, parts, weights, runs, out / "experiments", test))
-    click.echo(write_page(out / "experiments", out))
-
-
 def find_base(base: str) -> Path | str | None:
     """Path of the base weights that `base` names; "imagenet" stays, and "none" is None.
 
@@ -325,21 +268,4 @@ def notebook(values: tuple[str, ...], out: Path | None) -> None:
     nbformat.write(book, out or path)
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if one of the two is not current.")
-def document(check: bool) -> None:
-    """Put the figures of the card, the reports and the benchmarks into README.md and MODEL_CARD.md."""
-    from pneumo.reports.document import ROOT, documented
-    from pneumo.reports.model_card import NAME, model_card
-
-    readme, card = ROOT / "README.md", ROOT / NAME
-    texts = {readme: documented(readme), card: model_card()}
-    stale = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    if check and stale:
-        names = " and ".join(path.name for path in stale)
-        raise click.ClickException(f"Not current: {names}. Run `pneumo document`.")
-    for path in stale:
-        path.write_text(texts[path], encoding="utf-8")
-
-
-COMMANDS = (pretrain, recipes, train, experiment, compare, notebook, document)
+COMMANDS = (pretrain, recipes, train, notebook)

@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from pneumo.data.dataset import AETIOLOGIES
-from pneumo.evaluation.audit import contradicted
-from pneumo.evaluation.metrics import fit_platt
+from pneumo.evaluation.calibration import fit_platt
+from pneumo.evaluation.matching import find_contradicted
 from pneumo.model.card import sigmoid
 from pneumo.training.batches import Views
 from pneumo.training.recipes import TrainConfig
@@ -138,7 +138,7 @@ class WorstGroups(keras.callbacks.Callback):
         super().__init__()
         target, score = train.targets.T
         self.train, self.step, self.target, self.before = train, step, target, train.weights
-        self.group = 2 * target.astype(int) + contradicted(target, score)
+        self.group = 2 * target.astype(int) + find_contradicted(target, score)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         whole = Views(self.train.views, self.train.targets, self.train.batch)

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo.data.dataset import AETIOLOGIES, Example, load
 from pneumo.errors import PneumoError
-from pneumo.evaluation.audit import score_films, weigh
+from pneumo.evaluation.matching import score_films, weigh
 from pneumo.model.card import sha256
 from pneumo.training import networks, objective
 from pneumo.training.batches import XLA, Batches, claim, finished, fit, quickest_precision, read_columns, waiting_share

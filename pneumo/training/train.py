@@ -19,8 +19,8 @@ import numpy as np
 from pneumo.data import acquisition as nuisance
 from pneumo.data import augment
 from pneumo.data.dataset import Example, content_hashes, load
-from pneumo.evaluation import audit
-from pneumo.evaluation.audit import score_films, weigh
+from pneumo.evaluation import matching
+from pneumo.evaluation.matching import score_films, weigh
 from pneumo.films.film import to_input
 from pneumo.model.card import sha256
 from pneumo.training import networks, objective
@@ -194,7 +194,7 @@ def frozen(config: TrainConfig, films: np.ndarray, folder: Path, view: int | Non
 def _nuisance(train: list[Example], folder: Path) -> np.ndarray:
     """Nuisance score of the films, (n,), kept beside `folder`."""
     key = hashlib.sha256("".join(content_hashes(train)).encode())
-    key.update((inspect.getsource(nuisance) + inspect.getsource(audit)).encode())
+    key.update((inspect.getsource(nuisance) + inspect.getsource(matching)).encode())
     return _kept(folder, key.hexdigest(), lambda: score_films(train))
 
 
