@@ -255,14 +255,14 @@ class Load:
     """Several clients at once, each sending one request after the other, until `total` are sent or `stop` is called.
 
     Every other client keeps its connection, as browsers do; the others open one for each request, as curl does. A
-    client that is refused a connection stops where `stop_when_refused`.
+    client that is turned away (busy, or no connection) tries again soon, or stops where `stop_when_turned_away`.
     """
 
     port: int
     mix: list[Ask]
     clients: int
     total: int | None = None
-    stop_when_refused: bool = False
+    stop_when_turned_away: bool = False
     keep_text: bool = False
     patience: float = PATIENCE
     sent: list[Sent] = field(default_factory=list)
@@ -308,10 +308,10 @@ class Load:
             if not self.keep_text:
                 sent.text = b""
             self.sent.append(sent)
-            if number % 2 or sent.outcome == "refused":
+            if number % 2:
                 connection.close()
-            if sent.outcome == "refused":
-                if self.stop_when_refused:
+            if sent.outcome in ("refused", "busy"):
+                if self.stop_when_turned_away:
                     break
                 time.sleep(0.05)
         connection.close()
