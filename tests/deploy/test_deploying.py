@@ -22,9 +22,9 @@ def test_every_variable_of_the_app_is_there_and_no_other():
     assert {name for name in ROWS if name.startswith("PNEUMO_")} == read
 
 
-def test_every_variable_of_the_proxy_is_there_with_its_default():
-    found = dict(re.findall(r"\$\{(PROXY_\w+):-(.*?)\}", (ROOT / "compose.yaml").read_text()))
-    documented = {name: value for name, value in ROWS.items() if name.startswith("PROXY_")}
+def test_every_variable_of_compose_is_there_with_its_default():
+    found = dict(re.findall(r"\$\{((?:PROXY|SITE)_\w+):-(.*?)\}", (ROOT / "compose.yaml").read_text()))
+    documented = {name: value for name, value in ROWS.items() if name.startswith(("PROXY_", "SITE_"))}
     assert documented == {name: value or "none" for name, value in found.items()}
 
 
