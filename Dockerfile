@@ -25,10 +25,12 @@ COPY --from=build /venv /venv
 COPY --from=build /srv/pneumo /srv/pneumo
 WORKDIR /srv/pneumo
 # TMPDIR: a large upload is buffered in memory, so that the root can be read-only and no film reaches a disk.
+# MALLOC_ARENA_MAX: glibc would keep memory for each thread.
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TMPDIR=/dev/shm \
+    MALLOC_ARENA_MAX=2 \
     PORT=5000
 # A number, so that Kubernetes' runAsNonRoot can tell that it is not root.
 USER 10001:10001

@@ -17,7 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.serve ## install what serving needs and serve the page (PORT=5000)
-	@exec $(python) -m gunicorn
+	@MALLOC_ARENA_MAX=$${MALLOC_ARENA_MAX:-2} exec $(python) -m gunicorn
 
 setup: .venv/.all ## install everything: training, notebook, tests
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from pneumo.cli import films as cli_films
 from pneumo.cli import predict as cli_predict
-from pneumo.cli.main import main
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
+from tests.support.cli import run
 from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -35,16 +34,6 @@ class Deadly(MeanGrey):
 cli_films.load, cli_films.cores = lambda model: Deadly(), lambda: 2
 cli.main()
 """
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-@pytest.fixture
-def grey(mean_grey, monkeypatch):
-    monkeypatch.setattr(cli_films, "load", lambda model: mean_grey)
-    return mean_grey
 
 
 @pytest.fixture
