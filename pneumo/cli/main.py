@@ -47,8 +47,7 @@ def main() -> None:
 def serve(port: int | None) -> None:
     """Serve the page and the JSON endpoint with gunicorn."""
     os.environ |= {"PORT": str(port)} if port else {}
-    # glibc gives back what large films took (docs/deploying.md)
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**20))  # as in the Makefile: glibc gives memory back
     # the folder of app.py, not the one from where it was called; settings may be paths from there
     where = ["--config", "python:pneumo.web.server", "--pythonpath", str(Path(__file__).resolve().parents[2])]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
