@@ -42,18 +42,5 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-for command in (
-    predict,
-    evaluate,
-    audit,
-    data,
-    pretrain,
-    recipes,
-    train,
-    compare,
-    notebook,
-    document,
-    serve,
-    check,
-):
+for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
     main.add_command(command)
