@@ -52,13 +52,12 @@ notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
 
 benchmark: setup ## measure speed beside the naive server and the bare model, into benchmarks/ and the README
 	$(python) -m benchmarks.serving
-	$(python) benchmarks/batch.py
 	.venv/bin/pneumo document
 
 dependencies: .venv/.all ## write the bill of materials of what serves, and look for known vulnerabilities in it
 	$(python) .ci/dependencies.py
 
-reliability: setup ## try to break the server, and write reports/reliability.md (minutes; ARGS= for less)
+reliability: setup ## try to break the service, and write reports/reliability.md (half an hour; ARGS= for less)
 	$(python) -m tests.reliability $(ARGS)
 
 container: ## build the image "pneumo" with docker, or with buildah where no docker answers
