@@ -14,6 +14,7 @@ import os
 import platform
 import queue
 import re
+import select
 import statistics
 import subprocess
 import sys
@@ -111,6 +112,8 @@ def asking(server: Endpoint, path: str = "/predict") -> Callable[[int], None]:
     connection = HTTPConnection(HOST, server.port, timeout=PATIENCE)
 
     def ask(number: int) -> None:
+        if connection.sock and select.select([connection.sock], [], [], 0)[0]:
+            connection.close()  # the server has: it waits 2 s for the next request
         connection.request("POST", path, FILMS[number], {"Content-Type": "image/jpeg"})
         answer = connection.getresponse()
         if answer.status != 200:

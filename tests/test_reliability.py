@@ -38,7 +38,7 @@ def test_a_reload_changes_the_model_and_no_request_fails(tmp_path):
 
 
 def test_a_damaged_model_is_refused_and_the_service_goes_on(tmp_path):
-    result = experiments.damaged_models(tmp_path, quiet, bare=False)
+    result = experiments.damaged_models(tmp_path, quiet, bare=False, count=2)
     assert result.holds, result
     assert "Expected vgg16-chest-xray.tflite to have SHA-256" in result.numbers["said"]["one bit of the model"]
 
@@ -73,7 +73,9 @@ def test_the_report_says_what_was_lost_and_what_the_bare_server_does_not_hold():
         {"done": "Damage", "bare": False, "found": "all", "holds": True, "numbers": {"said": {"a": "b" * 64}}},
     ]
     model = {"name": "n", "version": "1"}
-    text = page({"command": "c", "machine": "m", "model": model, "program": "4.5.6", "results": rows})
+    facts = {"command": "c", "shorter": True, "machine": "m", "load": 0.5, "model": model, "program": "4.5.6"}
+    text = page(facts | {"results": rows})
+    assert "This run was shorter" in text
     assert "advice to come again, in the pair: **1**. The bare server does not hold: SIGTERM.\n" in text
     assert "| SIGTERM | behind nginx | broken: 1 | **no** |" in text
     assert "| Damage | behind nginx | all | yes |" in text

@@ -94,7 +94,9 @@ def main() -> int:
     asked.pop("report", None)
     found = {
         "command": "python -m tests.reliability" + "".join(f" --{n.replace('_', '-')} {v}" for n, v in asked.items()),
+        "shorter": bool(asked),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[1], 1),
         "model": read_card(find_card("vgg16-chest-xray")).model,
         "program": __version__,
         "results": run(chosen(arguments)),

@@ -243,7 +243,7 @@ def check_model(card: Path) -> tuple[int, str]:
     command = [Path(sys.executable).with_name("pneumo"), "check"]
     done = subprocess.run(command, cwd=ROOT, env=environment(PNEUMO_MODEL=card), capture_output=True, text=True)
     *_, last = (done.stderr or done.stdout).strip().splitlines() or [""]
-    return done.returncode, last.replace(f"{card.parent}/", "")
+    return done.returncode, last.replace(f"{card.parent}/", "").removeprefix("Error: ")
 
 
 def version_of(sent: Sent) -> str:
@@ -287,7 +287,7 @@ def reload(folder: Path, say: Say, bare: bool, times: int, clients: int = 8) -> 
     )
 
 
-def damaged_models(folder: Path, say: Say, bare: bool) -> Result:
+def damaged_models(folder: Path, say: Say, bare: bool, count: int | None = None) -> Result:
     """`pneumo check` refuses each damaged or wrong model in one sentence; SIGHUP all the same keeps the old model."""
 
     def flip(path: Path) -> None:
@@ -310,7 +310,7 @@ def damaged_models(folder: Path, say: Say, bare: bool) -> Result:
         "card cut in half": (".json", halve),
         "no card": (".json", Path.unlink),
     }
-    said, refused = {}, 0
+    damages, said, refused = dict(list(damages.items())[:count]), {}, 0
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         served = copy_model(Path(scratch))
         with service(folder, bare, PNEUMO_MODEL=served) as (server, front):
@@ -323,7 +323,7 @@ def damaged_models(folder: Path, say: Say, bare: bool) -> Result:
                 until(lambda number=number: server.log.read_text().count("Not reloaded") == number, "a line in the log")
                 until(lambda before=before: not before & set(server.workers()) and server.ready(), "other workers")
                 fine = outcomes(ask_all(front, film_asks()[:2])) == {"right": 2}
-                refused += status == 1 and said[name].endswith(".") and fine
+                refused += status != 0 and said[name].endswith(".") and fine
                 say(f"{name}: {said[name]}")
     return Result(
         f"Damaged model in place of the served one: {', '.join(damages)}",

@@ -49,7 +49,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60) -> ob
 
 def environment(**settings: object) -> dict[str, str]:
     """What a server started here sees: the settings named, and none of this service that the caller has set."""
-    ours = {"MALLOC_ARENA_MAX": "2"} | {name: str(value) for name, value in settings.items()}
+    ours = {"MALLOC_TRIM_THRESHOLD_": str(2**20)} | {name: str(value) for name, value in settings.items()}
     return {name: value for name, value in os.environ.items() if not name.startswith("PNEUMO_")} | ours
 
 
