@@ -13,6 +13,7 @@ from benchmarks.load import READY, ROOT, Client, film_request, pneumo_server, pu
 from benchmarks.serving import CLIENTS, configurations, in_turns
 from pneumo import __version__
 from pneumo.reports import document
+from pneumo.reports.pages import render
 
 
 def load(rates, p95):
@@ -295,16 +296,16 @@ def test_write_makes_page_and_the_same_plot_each_time(tmp_path):
 
 def test_committed_page_is_of_the_committed_figures():
     assert (report.FOLDER / "README.md").read_text() == report.page(
-        document.measured("serving"), report.other_processors(), report.folder_figures()
+        document.read_measured("serving"), report.other_processors(), report.folder_figures()
     )
 
 
-def test_speed_in_the_readme():
-    section = document.speed(RESULT | {"targets": {"missed": 3, "of": 6}})
+def test_speed_in_the_results():
+    section = render("_speed", serving=RESULT | {"targets": {"missed": 3, "of": 6}})
     assert "| served with heat map | 13.5 | 1.35 |" in section.splitlines()
     assert "Eight clients get 70 films a second, 95 % of them within 104 ms; from the naive server" in section
     assert "Ready 0.5 s after the start, a first answer after 1.5 s; a worker holds 110 MB. Of 6 targets" in section
-    assert section.endswith("Of 6 targets 3 are missed: [benchmarks](benchmarks/README.md).")
+    assert "Of 6 targets 3 are missed: [benchmarks](../benchmarks/README.md)" in section
 
 
 def test_steady_leaves_out_beginning_and_end():
