@@ -104,7 +104,7 @@ def test_training_ends_when_the_recipe_says_so(watched, losses, expected):
         stop_training = False
 
     model, epochs = Told(), 0
-    watchers = training._watchers(replace(RECIPES["cnn"].config, **watched))
+    watchers = training._make_watchers(replace(RECIPES["cnn"].config, **watched))
     for watcher in watchers:
         watcher.set_model(model)
     for loss, validation, accuracy in losses:
