@@ -178,7 +178,7 @@ def _write_profile(profile: Path, predictor: "Predictor", read: Read, result: di
 
 def _print(result: dict, read: Read) -> None:
     """Tell the evaluation on stdout."""
-    from pneumo.model.heatmap import coverage
+    from pneumo.model.heatmap import describe_coverage
     from pneumo.reports import tables
 
     n, triage, counts = result["n"], result["triage"], result["confusion"]
@@ -196,7 +196,7 @@ def _print(result: dict, read: Read) -> None:
     for name, value, span in tables.tabulate_triage(triage):
         click.echo(f"{name:<20} {value:>9}  {span}")
     if result["coloured"]:
-        click.echo(f"\n{coverage(result['coloured'])}")
+        click.echo(f"\n{describe_coverage(result['coloured'])}")
     for title, points in (("operating point", "operating_points"), ("suggested", "suggested")):
         if points in result:
             click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")

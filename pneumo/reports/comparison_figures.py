@@ -23,8 +23,9 @@ def draw_rocs(runs: dict[str, tuple[dict, dict]]) -> "Figure":
     figure, axes = start_figure(7, 5)
     for number, (name, (card, run)) in enumerate(runs.items()):
         test, kept, colour = card["metrics"]["internal_test"], run["internal_test"], f"C{number % 10}"
-        style = {"linestyle": _LINES[number % len(_LINES)], "color": colour, "linewidth": 1.3}
-        RocCurveDisplay.from_predictions(kept["target"], kept["probability"], ax=axes, name=name, curve_kwargs=style)
+        line = {"linestyle": _LINES[number % len(_LINES)], "color": colour, "linewidth": 1.3}
+        line["label"] = f"{name}, AUC {test['auc']:.3f}"
+        RocCurveDisplay.from_predictions(kept["target"], kept["probability"], ax=axes, curve_kwargs=line)
         axes.plot(1 - test["specificity"], test["sensitivity"], "o", color=colour, markersize=5)
     axes.set(xlim=(-0.01, 0.5), ylim=(0.75, 1.005), aspect="auto", xlabel="1 − specificity", ylabel="Sensitivity")
     axes.legend(fontsize=8, loc="lower right")

@@ -15,7 +15,7 @@ from pneumo.errors import RunError
 from pneumo.evaluation.faithfulness import describe_drops
 from pneumo.films.images import decode
 from pneumo.model.card import MODELS, POINTS, Card, read_card
-from pneumo.model.heatmap import coverage
+from pneumo.model.heatmap import describe_coverage
 from pneumo.reports import tables
 from pneumo.reports.pages import render, write_interval, write_percent
 
@@ -110,7 +110,7 @@ def write_pages() -> dict[Path, str]:
         open_films=count_open_films(card),
         bases=list_bases(card.contents["receipt"]["base"]),
         waiting=measure_waiting,
-        coverage=coverage(found["test"]["coloured"]),
+        coverage=describe_coverage(found["test"]["coloured"]),
         drops=describe_drops(found["test"]["faithfulness"]),
         worst=find_worst(found["test"]["subgroups"]),
         **found,

@@ -12,7 +12,7 @@ from pneumo import LABELS
 from pneumo.data.acquisition import GROUPS
 from pneumo.evaluation.faithfulness import describe_drops
 from pneumo.evaluation.matching import find_contradicted
-from pneumo.model.heatmap import coverage
+from pneumo.model.heatmap import describe_coverage
 from pneumo.reports import figures, tables
 from pneumo.reports.pages import render
 
@@ -67,7 +67,7 @@ def write_report(
         labels=LABELS,
         tables=tables,
         figures={name: captions[name] for name in drawn},
-        coverage=coverage(result["coloured"]) if result.get("coloured") else "",
+        coverage=describe_coverage(result["coloured"]) if result.get("coloured") else "",
         kermany=bool(result.get("subgroups", {}).get("aetiology")),  # file names of that data set
     )
     return _write(folder, page, result)

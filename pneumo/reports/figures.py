@@ -39,9 +39,8 @@ def draw_roc(target: np.ndarray, probability: np.ndarray, result: dict) -> "Figu
     from sklearn.metrics import RocCurveDisplay
 
     figure, axes = start_figure()
-    RocCurveDisplay.from_predictions(
-        target, probability, ax=axes, name="model", plot_chance_level=True, curve_kwargs={"color": BLUE}
-    )
+    line = {"color": BLUE, "label": f"model, AUC {result['auc']:.4f}"}  # the display's own label rounds 0.997 to 1.00
+    RocCurveDisplay.from_predictions(target, probability, ax=axes, plot_chance_level=True, curve_kwargs=line)
     axes.plot(1 - result["specificity"], result["sensitivity"], "o", color=VERMILLION, label="threshold")
     axes.set(xlabel="1 − specificity", ylabel="Sensitivity")
     axes.legend(loc="lower right")
@@ -53,9 +52,8 @@ def draw_precision_recall(target: np.ndarray, probability: np.ndarray, result: d
     from sklearn.metrics import PrecisionRecallDisplay
 
     figure, axes = start_figure()
-    PrecisionRecallDisplay.from_predictions(
-        target, probability, ax=axes, name="model", plot_chance_level=True, curve_kwargs={"color": BLUE}
-    )
+    line = {"color": BLUE, "label": "model"}
+    PrecisionRecallDisplay.from_predictions(target, probability, ax=axes, plot_chance_level=True, curve_kwargs=line)
     if result["precision"] is not None:
         axes.plot(result["sensitivity"], result["precision"], "o", color=VERMILLION, label="threshold")
     axes.set(xlabel="Sensitivity", ylabel="Precision", title=f"{np.mean(target):.0%} of the films are pneumonia")

@@ -197,7 +197,7 @@ def _measure(
     contents |= decide({part: (target[part], logit[part], patients[part]) for part in held_out})
     slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
     threshold = contents["operating_points"][DEFAULT]["threshold"]
-    contents["heatmap"] |= heatmap.span(maps["validation"], target["validation"])
+    contents["heatmap"] |= heatmap.choose_scale(maps["validation"], target["validation"])
     contents["metrics"] = {
         part: evaluate(target[part], sigmoid(slope * logit[part] + intercept), threshold, patients[part])
         for part in held_out
