@@ -107,11 +107,11 @@ def _check_installed(*packages: str) -> None:
 
 def _measure(examples: "Sequence[Example]") -> list[dict[str, float] | str]:
     """The acquisition numbers of every film, or the reason why it cannot be read."""
-    from pneumo.data.acquisition import features
+    from pneumo.data.acquisition import measure_acquisition
 
     def measure(example: "Example") -> dict[str, float] | str:
         try:
-            return features(example.path.read_bytes())
+            return measure_acquisition(example.path.read_bytes())
         except PneumoError as error:
             return str(error)
         except OSError as error:
@@ -151,13 +151,14 @@ def _read(predictor: "Predictor", found: Audited) -> "tuple[np.ndarray, np.ndarr
     """Calibrated logits and probabilities of the films, (n,) each, and their probabilities under each intervention."""
     import numpy as np
 
-    from pneumo.data.acquisition import SIZE, interventions, most_typical
+    from pneumo.data.acquisition import SIZE
+    from pneumo.data.changes import find_most_typical, list_changes
     from pneumo.films.film import squash
     from pneumo.films.images import decode
 
     card = predictor.card
-    typical = decode(found.films[most_typical(found.measured)].path.read_bytes(), card.size).pixels
-    changes: Mapping[str, Callable] = interventions(found.measured, squash(typical, SIZE))
+    typical = decode(found.films[find_most_typical(found.measured)].path.read_bytes(), card.size).pixels
+    changes: Mapping[str, Callable] = list_changes(found.measured, squash(typical, SIZE))
 
     def read(film: "Example") -> list[float]:
         pixels = decode(film.path.read_bytes(), card.size).pixels

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from pneumo import LABELS
-from pneumo.data.acquisition import FEATURES, features
+from pneumo.data.acquisition import FEATURES, measure_acquisition
 from pneumo.data.dataset import Example, content_hashes, number_patients
 from pneumo.errors import PneumoError
 
@@ -68,9 +68,9 @@ def score_films(examples: Sequence[Example]) -> np.ndarray:
         FormatError, TooLargeError, UnreadableError: see `images.decode`.
     """
     with ThreadPoolExecutor() as pool:
-        measured = list(pool.map(lambda example: features(example.path.read_bytes()), examples))
+        measured = list(pool.map(lambda example: measure_acquisition(example.path.read_bytes()), examples))
     patients = number_patients(examples, content_hashes(examples))
-    return score_acquisition(measured, [example.target for example in examples], patients)
+    return score_acquisition(measured, [e.target for e in examples], patients)
 
 
 def find_contradicted(target: np.ndarray, score: np.ndarray, share: float = CONTRADICTED) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pneumo.data import acquisition, augment
+from pneumo.data import acquisition, augment, changes
 from pneumo.data.dataset import Example, content_hashes
 from pneumo.evaluation import matching
 from pneumo.model.card import sha256
@@ -30,7 +30,7 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
     key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
     if view is not None:
         key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
-        key.update((inspect.getsource(augment) + inspect.getsource(acquisition)).encode())  # the one calls the other
+        key.update((inspect.getsource(augment) + inspect.getsource(changes)).encode())  # the one calls the other
 
     def features() -> np.ndarray:
         seed = None if view is None else VIEW_SEED + view

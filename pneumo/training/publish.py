@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pneumo import LABELS, __version__
-from pneumo.data.acquisition import EVERYDAY
+from pneumo.data.changes import EVERYDAY
 from pneumo.data.dataset import SPLIT_SEED, Example, content_hashes, fingerprint, load
 from pneumo.evaluation.metrics import evaluate
 from pneumo.evaluation.thresholds import DEFAULT, WANTED_SENSITIVITY, decide

@@ -104,7 +104,7 @@ def test_training_ends_when_the_recipe_says_so(watched, losses, expected):
         stop_training = False
 
     model, epochs = Told(), 0
-    watchers = training._watchers(replace(RECIPES["cnn"].config, **watched))
+    watchers = training._make_watchers(replace(RECIPES["cnn"].config, **watched))
     for watcher in watchers:
         watcher.set_model(model)
     for loss, validation, accuracy in losses:
@@ -219,7 +219,7 @@ def test_unknown_recipes_and_bases_are_refused(tiny_chest_xray):
     for arguments, words in (
         (["--recipe", "resnet"], "expected one of vgg16,"),
         (["--recipe", "vgg16", "--base", "none"], "needs a base"),
-        (["--recipe", "cnn", "--base", "chest-xray"], "expected imagenet or none"),
+        (["--recipe", "resnet50v2", "--base", "chest-xray"], "expected imagenet or none"),
         (["--recipe", "cnn", "--base", "imagenet"], "expected none for cnn"),
         (["--image-size", "100"], "expected a multiple of 16"),
     ):
