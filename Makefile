@@ -35,7 +35,7 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	$(uv) -c requirements.txt -o requirements-serve.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
-train: setup ## train a model by the recipe of the served one: the base network in four runs, then the whole
+train: setup ## train the shipped model: its base in four runs, then the top
 	.venv/bin/pneumo pretrain --run runs/scratch
 	.venv/bin/pneumo pretrain --run runs/continued --start runs/scratch/base.npz
 	.venv/bin/pneumo pretrain --run runs/matched --start runs/continued/base.npz --epochs 8 --rate 6e-4 --acquisition 0.75 --matched 0.5

@@ -7,14 +7,15 @@ import click
 
 from pneumo import __version__
 from pneumo.cli.audit import audit
+from pneumo.cli.compare import compare
 from pneumo.cli.data import data
+from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
 from pneumo.cli.pretrain import pretrain
 from pneumo.cli.serve import check, serve
 from pneumo.cli.train import recipes, train
-from pneumo.cli.training import compare, document
 from pneumo.errors import PneumoError
 
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from pneumo.errors import PneumoError
 from pneumo.model.card import Card, read_card
-from pneumo.model.profile import of_site
+from pneumo.model.profile import apply_settings
 from pneumo.web import logs
 from pneumo.web.access import read_keys
 from pneumo.web.settings import read_numbers
@@ -69,7 +69,7 @@ def read_startup() -> Startup:
     Raises:
         ModelError, OperatingPointError, SettingError: see `hold`.
     """
-    return Startup(of_site(CardInMemory.of(read_card(roles=()))), read_keys(os.environ.get("PNEUMO_KEYS")))
+    return Startup(apply_settings(CardInMemory.of(read_card(roles=()))), read_keys(os.environ.get("PNEUMO_KEYS")))
 
 
 def get_startup() -> Startup:

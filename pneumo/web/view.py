@@ -51,7 +51,7 @@ def read_for_page(name: str, data: bytes, service: Service, request_id: str, ope
     preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return result | {
         "answer": prediction.to_json() | {"request_id": request_id},
-        "film": heatmap.data_uri(preview, "JPEG", quality=85),
+        "film": heatmap.to_data_uri(preview, "JPEG", quality=85),
         "overlay": draw(prediction),
         "raised": bool(prediction.strengths.max() > 0),
         "milliseconds": round((time.perf_counter() - started) * 1000),
@@ -61,13 +61,13 @@ def read_for_page(name: str, data: bytes, service: Service, request_id: str, ope
 def draw(prediction: Prediction) -> str | None:
     """Return the overlay as a data URI; None where the model has no map."""
     picture = prediction.overlay()
-    return heatmap.data_uri(picture) if picture else None
+    return heatmap.to_data_uri(picture) if picture else None
 
 
 def draw_legend() -> str:
     """Return the scale beside every heat map, the overlay of all strengths from 0 to 1, as a data URI."""
     ramp = np.linspace(0, 1, heatmap.LONGER_SIDE)[None]
-    return heatmap.data_uri(heatmap.overlay(ramp, 8, 1))
+    return heatmap.to_data_uri(heatmap.draw_overlay(ramp, 8, 1))
 
 
 def summarize(count: int, problems: list[dict]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from pneumo import __version__
-from pneumo.model.card import card_path, read_card
+from pneumo.model.card import find_card, read_card
 from tests.reliability import experiments
 from tests.support.server import ROOT
 
@@ -97,7 +97,7 @@ def main() -> int:
         "shorter": bool(asked),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load": round(os.getloadavg()[1], 1),
-        "model": read_card(card_path("vgg16-chest-xray")).model,
+        "model": read_card(find_card("vgg16-chest-xray")).model,
         "program": __version__,
         "results": run(chosen(arguments)),
     }

@@ -26,7 +26,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from pneumo.model.card import card_path
+from pneumo.model.card import find_card
 from tests.reliability import hostile
 from tests.reliability.fuzz import DICOM_SHARE, GROWTH, check, pictures
 from tests.support.dicom import RAMP, SLOPE, dicom
@@ -230,7 +230,7 @@ def terminate(folder: Path, say: Say, bare: bool, times: int, clients: int = 12)
 
 def copy_model(folder: Path) -> Path:
     """Copy the served model, its gate and its card; returns the path of the card."""
-    card, there = card_path("vgg16-chest-xray"), folder / "models"
+    card, there = find_card("vgg16-chest-xray"), folder / "models"
     there.mkdir(parents=True)
     files = json.loads(card.read_text())["files"]
     for role in ("served", "gate"):

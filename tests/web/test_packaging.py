@@ -5,7 +5,7 @@ import subprocess
 import sys
 import zipfile
 
-from pneumo.model.card import card_path
+from pneumo.model.card import find_card
 from tests.support.films import SAMPLES
 from tests.support.server import ROOT, Server
 
@@ -35,7 +35,7 @@ def test_a_wheel_is_whole_and_serves(tmp_path):
     empty.mkdir()
     script = installed / "pneumo" / "web" / "static" / "page.js"
     script.write_text("// of the wheel")
-    settings = {"PNEUMO_MODEL": card_path("vgg16-chest-xray"), "PYTHONPATH": installed}
+    settings = {"PNEUMO_MODEL": find_card("vgg16-chest-xray"), "PYTHONPATH": installed}
     with Server(tmp_path / "log", arguments=SERVE, folder=empty, **settings) as server:
         assert "Choose films" in server.get("/")[1]
         assert server.get("/static/page.js")[1] == "// of the wheel"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from pneumo.model.card import card_path
+from pneumo.model.card import find_card
 from tests.support.films import SAMPLES, saved
 from tests.support.server import ROOT, Ask, Load, Server, megabytes, outcomes, until
 
@@ -60,7 +60,7 @@ def test_workers_count_together_and_what_a_killed_one_counted_stays(tmp_path):
 @pytest.fixture
 def card(tmp_path):
     """A copy of the shipped model's card, gate and served file, which a test may spoil."""
-    shipped = card_path("vgg16-chest-xray")
+    shipped = find_card("vgg16-chest-xray")
     for suffix in (".tflite", ".gate.npz"):
         shutil.copy(shipped.with_suffix(suffix), tmp_path)
     return Path(shutil.copy(shipped, tmp_path))
