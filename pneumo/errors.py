@@ -61,6 +61,14 @@ class OperatingPointError(PneumoError):
     title = "There is no such operating point"
 
 
+class PopulationError(PneumoError):
+    """A name that no population of the model has."""
+
+    status = 400
+    error = "unknown_population"
+    title = "There is no such population"
+
+
 class UnreadableError(PneumoError):
     """A file of an allowed kind whose content cannot be decoded as one picture."""
 

@@ -8,19 +8,22 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from pneumo import LABELS
-from pneumo.errors import ModelError, OperatingPointError
+from pneumo.errors import ModelError, OperatingPointError, PopulationError
+from pneumo.model.population import Population
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 RECIPE_CARDS = MODELS / "recipes"  # of the models of `pneumo train --recipe`
 DEFAULT_MODEL = "vgg16-chest-xray"
 POINTS = ("screening", "balanced", "specific")  # operating points, of rising threshold
 TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, at the highest or above
+CHILD, YEARS = "child", (1, 5)  # the population of a card that names none, and the ages of its patients
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Card:
     A position is drawn from the logit `heatmap_floor` on, `heatmap_scale` above it in full colour.
     `feature_shapes` are those of the outputs that the gate looks at. `steps` are those of `preprocessing.STEPS` that
     the film goes through once it is squashed.
+
+    All numbers of a Population are here those of `population`, one of `populations`; `of` gives the card of another.
     """
 
     path: Path
@@ -50,6 +55,8 @@ class Card:
     sha256: str
     contents: dict = field(repr=False, compare=False)
     profile: str | None = None
+    population: str = CHILD
+    populations: Mapping[str, Population] = field(default_factory=dict, repr=False)
 
     @property
     def has_map(self) -> bool:
@@ -76,6 +83,35 @@ class Card:
         """Which model answers, and by which profile, as every answer says it."""
         named = {"name": self.name, "version": self.version, "sha256": self.sha256}
         return named | ({"profile": self.profile} if self.profile else {})
+
+    def of(self, population: str) -> "Card":
+        """The card for the films of that population: its numbers, and `contents` with its members at the top.
+
+        Raises:
+            PopulationError: see `check_population`.
+        """
+        if self.check_population(population) == self.population:
+            return self
+        numbers = {item.name: getattr(self.populations[population], item.name) for item in fields(Population)}
+        del numbers["ages"]
+        contents = merge_population(self.contents, population)
+        return replace(self, population=population, contents=contents, **numbers)
+
+    def check_population(self, name: str | None) -> str | None:
+        """Check the name of a population and return it; no name is fine.
+
+        Raises:
+            PopulationError: the model knows none of that name.
+        """
+        if name is not None and name not in (self.populations or (self.population,)):
+            known = ", ".join(self.populations) or self.population
+            raise PopulationError(f"Expected one of {known} as population, received {name[:40]!r}.")
+        return name
+
+    def probability(self, logit: float) -> float:
+        """Calibrate a film's logit: the probability of pneumonia."""
+        exponent = -(self.slope * logit + self.intercept)
+        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) overflows
 
     def operating_point(self, name: str | None = None) -> str:
         """The operating point of that name, without a name the default.
@@ -165,6 +201,34 @@ def read_points(contents: dict) -> tuple[dict[str, float], str]:
     return thresholds, default
 
 
+def merge_population(contents: dict, population: str) -> dict:
+    """A card's JSON with the members of one of its `populations` at the top, as in a card that knows no other."""
+    own = contents["populations"][population]
+    return contents | own | {"heatmap": contents["heatmap"] | own.get("heatmap", {})}
+
+
+def read_population(contents: dict) -> Population:
+    """What the JSON says of a population, of a card merged with it.
+
+    Raises:
+        KeyError, TypeError: something is missing.
+        ValueError: numbers that mean nothing.
+    """
+    first, last = contents.get("ages", YEARS)
+    population = Population(
+        ages=(int(first), None if last is None else int(last)),
+        thresholds=read_points(contents)[0],
+        slope=float(contents["calibration"]["slope"]),
+        intercept=float(contents["calibration"]["intercept"]),
+        heatmap_floor=float(contents["heatmap"]["floor"]),
+        heatmap_scale=float(contents["heatmap"]["scale"]),
+    )
+    numbers = (population.slope, population.intercept, population.heatmap_floor, population.heatmap_scale)
+    if not (all(map(math.isfinite, numbers)) and population.slope > 0 and population.heatmap_scale > 0):
+        raise ValueError(f"Expected finite numbers, slope and heatmap scale above 0, received {numbers}.")
+    return population
+
+
 def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gate")) -> Card:
     """Read a card and check that the files in `roles` are the ones it describes.
 
@@ -174,7 +238,12 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
     path = path or card_path()
     contents = read_json(path, "model card")
     try:
-        thresholds, default = read_points(contents)
+        names = contents["populations"] if "populations" in contents else ()
+        merged = {name: merge_population(contents, name) for name in names} or {CHILD: contents}
+        populations = {name: read_population(one) for name, one in merged.items()}
+        first = next(iter(populations))
+        contents = merged[first]
+        numbers = populations[first]
         card = Card(
             path=path,
             name=contents["name"],
@@ -183,23 +252,22 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             steps=tuple(contents["input"]["preprocessing"]),
             output_shape=tuple(contents["output"]["shape"]),
             feature_shapes=tuple(map(tuple, contents["output"]["features"])),
-            thresholds=thresholds,
-            default_operating_point=default,
-            slope=float(contents["calibration"]["slope"]),
-            intercept=float(contents["calibration"]["intercept"]),
-            heatmap_floor=float(contents["heatmap"]["floor"]),
-            heatmap_scale=float(contents["heatmap"]["scale"]),
+            thresholds=numbers.thresholds,
+            default_operating_point=read_points(contents)[1],
+            slope=numbers.slope,
+            intercept=numbers.intercept,
+            heatmap_floor=numbers.heatmap_floor,
+            heatmap_scale=numbers.heatmap_scale,
             sha256=contents["files"]["served"]["sha256"],
             contents=contents,
+            population=first,
+            populations=populations,
         )
         labels = tuple(contents["labels"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The model card {path} lacks what the code reads: {error!r}.") from None
     if labels != LABELS:
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
-    finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_floor, card.heatmap_scale)))
-    if not (finite and card.slope > 0 and card.heatmap_scale > 0):
-        raise ModelError(f"Expected finite numbers, slope and heatmap scale above 0, in {path}.")
     for role in roles:
         card.read(role)
     return card
