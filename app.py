@@ -29,7 +29,7 @@ from pneumo.films.images import FORMATS, decode
 from pneumo.model import heatmap
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Prediction, Predictor
-from pneumo.model.profile import of_site
+from pneumo.model.profile import apply_settings
 from pneumo.web import access, admission, body, logs
 from pneumo.web.metrics import Metrics
 from pneumo.web.settings import numbers
@@ -100,7 +100,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.jinja_env.policies["json.dumps_kwargs"] = {}  # the page shows the JSON in the order in which it is answered
     # the scale beside every heat map: the overlay of all strengths from 0 to 1
     ramp = np.linspace(0, 1, heatmap.LONGER_SIDE)[None]
-    app.jinja_env.globals["legend"] = heatmap.data_uri(heatmap.overlay(ramp, 8, 1))
+    app.jinja_env.globals["legend"] = heatmap.to_data_uri(heatmap.draw_overlay(ramp, 8, 1))
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
         log.setLevel(logging.INFO)
@@ -108,7 +108,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     for handler in (*log.handlers, default_handler):
         handler.setFormatter(logs.formatter(app.config["LOG"]))
     # The predictor has checked the hash and put one film through before it exists: an app is ready or is not at all.
-    predictor = app.config.get("PREDICTOR") or Predictor(of_site(read_card(roles=())), app.config["THREADS"])
+    predictor = app.config.get("PREDICTOR") or Predictor(apply_settings(read_card(roles=())), app.config["THREADS"])
     app.jinja_env.globals["card"] = predictor.card
     metrics = Metrics(predictor.card.name, predictor.card.version)
     room = app.config["WAITING"] * app.config["MAX_CONTENT_LENGTH"]
@@ -308,7 +308,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
             preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
             return result | {
                 "answer": prediction.to_json() | {"request_id": g.request_id},
-                "film": heatmap.data_uri(preview, "JPEG", quality=85),
+                "film": heatmap.to_data_uri(preview, "JPEG", quality=85),
                 "overlay": drawn(prediction),
                 "raised": bool(prediction.strengths.max() > 0),
                 "milliseconds": round((time.perf_counter() - started) * 1000),
@@ -347,7 +347,7 @@ def to_look_at(film: Film, data: bytes) -> np.ndarray:
 def drawn(prediction: Prediction) -> str | None:
     """The overlay as a data URI; None where the model has no map."""
     picture = prediction.overlay()
-    return heatmap.data_uri(picture) if picture else None
+    return heatmap.to_data_uri(picture) if picture else None
 
 
 def asked_for(name: str) -> bool:

@@ -11,7 +11,7 @@ import tempfile
 
 from pneumo.errors import PneumoError
 from pneumo.model.card import read_card
-from pneumo.model.profile import of_site
+from pneumo.model.profile import apply_settings
 from pneumo.web import admission, logs
 from pneumo.web.access import read_keys
 from pneumo.web.settings import numbers
@@ -71,7 +71,7 @@ def check() -> logging.Formatter:
         PneumoError: the model's files are not those of its card, the site's profile is not the model's, or a setting
             means nothing.
     """
-    of_site(read_card())
+    apply_settings(read_card())
     read_keys(os.environ.get("PNEUMO_KEYS"))
     return logs.formatter(os.environ.get("PNEUMO_LOG"))
 

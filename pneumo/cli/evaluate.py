@@ -115,7 +115,7 @@ def evaluate(
     for name, value, span in triage_table(result["triage"]):
         click.echo(f"{name:<20} {value:>9}  {span}")
     if result["coloured"]:
-        click.echo(f"\n{heatmap.coverage(result['coloured'])}")
+        click.echo(f"\n{heatmap.describe_coverage(result['coloured'])}")
     for title, points in (("operating point", "operating_points"), ("suggested", "suggested")):
         if points in result:
             click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")

@@ -33,11 +33,11 @@ def load(model: str | None) -> "Predictor":
     A film a core, with one thread each, is faster than one film on all cores: then decoding and what else surrounds the
     network runs side by side, too. The answers are the same to the bit.
     """
-    from pneumo.model.card import card_path, read_card
+    from pneumo.model.card import find_card, read_card
     from pneumo.model.predictor import Predictor
-    from pneumo.model.profile import of_site
+    from pneumo.model.profile import apply_settings
 
-    return Predictor(of_site(read_card(card_path(model), roles=())), threads=1, at_once=cores())
+    return Predictor(apply_settings(read_card(find_card(model), roles=())), threads=1, at_once=cores())
 
 
 def read(

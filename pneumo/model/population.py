@@ -30,6 +30,10 @@ class Population:
     heatmap_floor: float
     heatmap_scale: float
 
+    def numbers(self) -> dict:
+        """All but the ages, by name, as `Card` has them."""
+        return {name: value for name, value in vars(self).items() if name != "ages"}
+
     def years_away(self, age: float) -> int:
         """How many whole years an age lies outside `ages`; 0 inside, up to the day before the next birthday."""
         first, last = self.ages

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from pneumo.evaluation.faithfulness import sentence
 from pneumo.model.card import POINTS, Card
-from pneumo.model.heatmap import coverage
+from pneumo.model.heatmap import describe_coverage
 from pneumo.reports.document import SOURCES, Measured, measured, points, prevalence, refused, shipped, shortcuts
 from pneumo.reports.report import ATTRIBUTION, markdown, subgroups_table, table
 from pneumo.training.recipes import RECIPES
@@ -234,7 +234,7 @@ def _heatmap(card: Card, test: Measured) -> list[str]:
         f"explains {100 * fitted['explained']:.0f} %, in films that were left out: what the "
         "network sees is not the sum of what it sees at each position.",
         "",
-        f"{coverage(test['coloured'])} The colours begin and end at the same logits in every film: "
+        f"{describe_coverage(test['coloured'])} The colours begin and end at the same logits in every film: "
         f"{card.contents['heatmap']['rule']}.",
         "",
         f"{sentence(tested)} What is put there is {tested['replaced_by']}. Whether the map lies on the pneumonia is "

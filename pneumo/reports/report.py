@@ -14,7 +14,7 @@ from PIL import Image
 from pneumo import LABELS
 from pneumo.evaluation.faithfulness import MOVED, RANDOM, STRONGEST, sentence
 from pneumo.evaluation.metrics import BINS, METRICS, reliability
-from pneumo.model.heatmap import blend, coverage
+from pneumo.model.heatmap import blend, describe_coverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +161,7 @@ def write_report(
         lines += ["", f"Not readable: {len(result['unreadable'])}; metrics.json names them."]
     lines += drawn(figures, folder)
     if coloured := result.get("coloured"):
-        lines += ["", coverage(coloured)]
+        lines += ["", describe_coverage(coloured)]
     lines += ["", "The regions raised the probability; they are not where a pneumonia is."]
     if result.get("subgroups", {}).get("aetiology"):  # file names of that data set
         lines += ["", ATTRIBUTION]

@@ -184,7 +184,7 @@ def _publish(
     slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
     threshold = contents["operating_points"][DEFAULT]["threshold"]
     probability = {part: sigmoid(slope * logit[part] + intercept) for part in maps}
-    contents["heatmap"] |= heatmap.span(maps["validation"], target["validation"])
+    contents["heatmap"] |= heatmap.choose_scale(maps["validation"], target["validation"])
     contents["metrics"] = {part: evaluate(target[part], probability[part], threshold, patients[part]) for part in maps}
     contents["agreement"] = _agreement(model, parts["internal_test"], config, maps["internal_test"], contents)
     contents["data"] = SOURCE | {

@@ -435,7 +435,7 @@ def test_without_javascript(open_page, site):
     assert probabilities == sorted(probabilities, reverse=True)
     choose(page, TEXT)
     page.get_by_role("button", name="Read the films").click()
-    expect(page.locator(".problem")).to_contain_text("This kind of file is not read.")
+    expect(page.locator(".problem")).to_contain_text("This kind of file cannot be read.")
     expect(page.locator(".answer")).to_have_count(0)
 
 

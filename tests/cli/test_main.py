@@ -21,7 +21,7 @@ from pneumo.cli.predict import COLUMNS
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation.metrics import METRICS
 from pneumo.evaluation.subgroups import THIRDS
-from pneumo.model.profile import with_profile
+from pneumo.model.profile import apply_profile
 from tests.support.cli import rows, run
 from tests.support.films import SAMPLES
 
@@ -270,7 +270,7 @@ def test_external_suggests_operating_points_and_saves_them_as_a_profile(greys, g
     assert "These are too few" in written["note"]
     assert written["note"] in done.output
     assert written["films"] == {"n": 8, "NORMAL": 4, "PNEUMONIA": 4, "patients": 8}
-    assert with_profile(grey.card, profile).rule_in == 0.8001
+    assert apply_profile(grey.card, profile).rule_in == 0.8001
 
 
 def test_external_needs_both_labels_and_no_part_of_the_split(greys, tmp_path):

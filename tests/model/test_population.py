@@ -32,7 +32,7 @@ def test_years_away_from_the_ages_that_were_seen():
         (None, None, UNCLEAR, "child", "pixels", "does not show it clearly: read as child"),
         (3, "adult", LIKE_CHILD, "child", "age", "request says adult, the file's PatientAge says child: read as child"),
         (3, None, LIKE_ADULT, "child", "age", "PatientAge says child, but the film looks like that of adult"),
-        (None, "child", LIKE_ADULT, "child", "request", "The request says child, but the film looks like that of adult"),
+        (None, "child", LIKE_ADULT, "child", "request", "request says child, but the film looks like that of adult"),
         (3, None, UNCLEAR, "child", "age", None),
     ],
 )

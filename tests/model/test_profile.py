@@ -12,7 +12,7 @@ from app import create_app
 from pneumo.errors import ModelError, OperatingPointError
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
-from pneumo.model.profile import of_site, with_profile, write_profile
+from pneumo.model.profile import apply_profile, apply_settings, write_profile
 from tests.support.films import SAMPLES
 from tests.support.server import Server, until
 
@@ -30,7 +30,7 @@ def profile(tmp_path):
 
 def test_thresholds_are_the_profiles_and_all_else_the_cards(profile):
     card = read_card()
-    site = with_profile(card, profile)
+    site = apply_profile(card, profile)
     assert site.thresholds == {"screening": 0.0001, "balanced": 0.0002, "specific": 0.9999}
     assert (site.threshold, site.profile) == (0.0002, "ward-3")
     assert site.model == card.model | {"profile": "ward-3"}
@@ -39,14 +39,14 @@ def test_thresholds_are_the_profiles_and_all_else_the_cards(profile):
 
 
 def test_a_profile_of_another_model_is_refused(mean_grey, profile):
-    with pytest.raises(ModelError, match=f"SHA-256 {'0' * 64}, received one of {read_card().sha256}"):
-        with_profile(mean_grey.card, profile)
+    with pytest.raises(ModelError, match=f"SHA-256 {'0' * 64}, received one for {read_card().sha256}"):
+        apply_profile(mean_grey.card, profile)
 
 
 def test_what_is_no_profile_is_refused(profile):
     card, contents = read_card(), json.loads(profile.read_text())
     with pytest.raises(ModelError, match=r"Expected a site profile at .*nothing\.json, found none"):
-        with_profile(card, profile.with_name("nothing.json"))
+        apply_profile(card, profile.with_name("nothing.json"))
     for spoilt in (
         {k: v for k, v in contents.items() if k != "model"},
         contents | {"operating_points": POINTS | {"screening": {"threshold": 0.5}}},
@@ -54,25 +54,25 @@ def test_what_is_no_profile_is_refused(profile):
         [],
     ):
         profile.write_text(json.dumps(spoilt))
-        with pytest.raises(ModelError, match="lacks what the code reads"):
-            with_profile(card, profile)
+        with pytest.raises(ModelError, match="is incomplete or damaged"):
+            apply_profile(card, profile)
     profile.write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
-        with_profile(card, profile)
+        apply_profile(card, profile)
 
 
 def test_the_environment_names_profile_and_default(profile, monkeypatch):
     card = read_card()
     for name in ("PNEUMO_PROFILE", "PNEUMO_OPERATING_POINT"):
         monkeypatch.delenv(name, raising=False)
-    assert of_site(card) == card
+    assert apply_settings(card) == card
     monkeypatch.setenv("PNEUMO_OPERATING_POINT", "specific")
-    assert of_site(card).threshold == card.rule_in
+    assert apply_settings(card).threshold == card.rule_in
     monkeypatch.setenv("PNEUMO_PROFILE", str(profile))
-    assert of_site(card).threshold == 0.9999
+    assert apply_settings(card).threshold == 0.9999
     monkeypatch.setenv("PNEUMO_OPERATING_POINT", "careful")
     with pytest.raises(OperatingPointError, match="received 'careful'"):
-        of_site(card)
+        apply_settings(card)
 
 
 def test_the_server_answers_by_the_profile_and_says_so(profile, monkeypatch):
@@ -96,8 +96,8 @@ def test_commands_read_it_and_refuse_another_models_in_one_sentence(profile, mon
     profile.write_text(json.dumps(contents | {"model": contents["model"] | {"sha256": "f" * 64}}))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "Expected a site profile of the model" in done.stderr
-    with pytest.raises(ModelError, match="Expected a site profile of the model"):
+    assert "Expected a site profile for the model" in done.stderr
+    with pytest.raises(ModelError, match="Expected a site profile for the model"):
         create_app()
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from pneumo import __version__
-from pneumo.model.card import card_path, read_card
+from pneumo.model.card import find_card, read_card
 from tests.reliability import experiments, report
 from tests.support.server import ROOT
 
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAMES", help="some experiments, with commas between them")
     parser.add_argument("--report", type=Path, default=ROOT / "reports" / "reliability", metavar="PATH")
     arguments, results = parser.parse_args(), {}
-    todo, card = chosen(arguments), read_card(card_path("vgg16-chest-xray"))
+    todo, card = chosen(arguments), read_card(find_card("vgg16-chest-xray"))
     with tempfile.TemporaryDirectory(prefix="pneumo-reliability-") as folder:
         for name, experiment in todo.items():
             began = time.monotonic()

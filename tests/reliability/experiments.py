@@ -24,7 +24,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from pneumo.model.card import card_path
+from pneumo.model.card import find_card
 from tests.reliability import hostile
 from tests.reliability.fuzz import DICOM_SHARE, GROWTH, check, pictures, saved
 from tests.support.films import SAMPLES
@@ -225,7 +225,7 @@ def terminate(folder: Path, say: Say, times: int, clients: int = 12) -> dict:
 
 def copy_model(folder: Path) -> Path:
     """Copy the served model, its gate and its card; returns the path of the card."""
-    card, there = card_path("vgg16-chest-xray"), folder / "models"
+    card, there = find_card("vgg16-chest-xray"), folder / "models"
     there.mkdir(parents=True)
     files = json.loads(card.read_text())["files"]
     for role in ("served", "gate"):
