@@ -23,6 +23,7 @@ RECIPE_CARDS = MODELS / "recipes"  # where `pneumo train --recipe` puts its card
 DEFAULT_MODEL = "vgg16-chest-xray"
 POINTS = ("screening", "balanced", "specific")  # the operating points, in the order of their thresholds
 TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, from the highest threshold on
+UNFAMILIAR = "unfamiliar"  # triage of a film like none of the training films: no threshold holds for it
 CHILD, YEARS = "child", (1, 5)  # the population of a card that names none, and its patients' ages
 
 

@@ -1,6 +1,5 @@
 """The predictor loads the served model once and turns the bytes of a film into a Prediction."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from pneumo.errors import NotChestFilmError
 from pneumo.films.film import Film
 from pneumo.films.images import decode
 from pneumo.model import heatmap
-from pneumo.model.card import Card, read_card
+from pneumo.model.card import UNFAMILIAR, Card, read_card
 from pneumo.model.gate import Verdict, read_gate
+from pneumo.model.population import choose, read_row
 from pneumo.model.served import Served
 
 SMALL_SIDE = 128  # pixels; a film with a shorter side gets a warning
@@ -26,7 +26,9 @@ class Prediction:
     """The model's answer about one film.
 
     - `probability`: of pneumonia, 0..1, calibrated. `label`: PNEUMONIA from the `threshold` of `operating_point` on.
-    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points.
+    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points; UNFAMILIAR for a
+      film that is like none of the training films, whatever its probability.
+    - `population`: the `name` of the population whose numbers these are, and what it was told `by`.
     - `model`: name, version and hash. `image`: format, width and height as sent. `warnings`: sentences for the reader.
     - `refused`: the gate refused the film, and it was read only because of `force`.
     - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
@@ -37,6 +39,7 @@ class Prediction:
     threshold: float
     operating_point: str
     triage: str
+    population: dict[str, str]
     model: dict[str, str]
     image: dict[str, str | int]
     warnings: list[str]
@@ -67,6 +70,7 @@ class Predictor:
     def __init__(self, card: Card | Path | None = None, threads: int = 2, at_once: int = 1) -> None:
         self.card = card if isinstance(card, Card) else read_card(card, roles=())
         self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}).get("limits", {}))
+        self.row = read_row(self.card.read("gate"), tuple(self.card.populations))
         self._served = Served(self.card, threads, at_once)
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -78,41 +82,48 @@ class Predictor:
         return self.look(pixels)[0]
 
     def probability(self, logit: float) -> float:
-        """Calibrate a film's logit: the probability of pneumonia."""
-        exponent = -(self.card.slope * logit + self.card.intercept)
-        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) overflows
+        """Calibrate a film's logit; see `Card.probability`."""
+        return self.card.probability(logit)
 
-    def predict(self, data: bytes, operating_point: str | None = None, force: bool = False) -> Prediction:
+    def predict(
+        self, data: bytes, operating_point: str | None = None, force: bool = False, population: str | None = None
+    ) -> Prediction:
         """Read the bytes of one film, at the card's default operating point unless another is named.
 
-        `force` reads a picture even where the gate refuses it; the answer then carries a warning.
+        `force` reads a picture even where the gate refuses it; the answer then carries a warning. `population` says
+        whose film it is, where the file does not tell the age; see `population.choose`.
 
         Raises:
             NotChestFilmError: the picture does not look like a frontal chest film, and `force` is off.
             OperatingPointError: the model has no operating point of that name.
+            PopulationError: the model knows no population of that name.
             FormatError, TooLargeError, OtherFilmError, UnreadableError: see `images.decode`.
         """
         operating_point = self.card.operating_point(operating_point)
-        threshold = self.card.thresholds[operating_point]
+        asked = self.card.check_population(population)
         film = decode(data, self.card.size)
         logit_map, features, notes = self.look(film.pixels)
         verdict = self.gate.judge(features)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
-        probability = self.probability(float(logit_map.mean()))
+        shares = self.row.shares(features) if self.row else None
+        applied = choose(self.card.populations, film.age, asked, shares)
+        card = self.card.of(applied.name)
+        threshold, probability = card.thresholds[operating_point], card.probability(float(logit_map.mean()))
         return Prediction(
             label=LABELS[probability >= threshold],
             probability=probability,
             threshold=threshold,
             operating_point=operating_point,
-            triage=self.card.triage(probability),
-            model=self.card.model,
+            triage=card.triage(probability) if verdict.familiar else UNFAMILIAR,
+            population={"name": applied.name, "by": applied.by},
+            model=card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *notes, *_warn(film, verdict)],
+            warnings=[*film.warnings, *applied.warnings, *notes, *_warn(film, verdict)],
             refused=verdict.refused,
             film=film,
             logit_map=logit_map,
-            strengths=heatmap.to_strengths(logit_map, self.card.heatmap_floor, self.card.heatmap_scale),
+            strengths=heatmap.to_strengths(logit_map, card.heatmap_floor, card.heatmap_scale),
         )
 
 
