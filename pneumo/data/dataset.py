@@ -1,8 +1,8 @@
-"""A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays and batches.
+"""A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays.
 
-Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj);
-of other names each is its own patient, unless films lie in a folder for each, who is called as the folder is, in
-whichever of the two. Knows nothing of networks.
+Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj). A film
+with another name is a patient of its own, unless it lies in a folder within NORMAL or PNEUMONIA: all films in folders
+of that name are of one patient. Knows nothing of networks.
 """
 
 import hashlib
@@ -45,11 +45,11 @@ class Example:
 
 
 def patient_key(name: str, label: str) -> tuple[str, str | None]:
-    """Patient key and aetiology of a film that lies in the folder `label`.
+    """Read patient key and aetiology from the name of a film in the folder `label`.
 
-    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients. Viewers export
-    DICOM files as IM-0001-0001.dcm, of whoever it is: those names tell nothing, and none does that contradicts the
-    folder.
+    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients. Two kinds of names
+    tell nothing: those of DICOM files, since viewers export any patient's as IM-0001-0001.dcm, and those that
+    contradict the folder.
     """
     path = Path(name)
     stem = bare_name(path)
@@ -62,15 +62,15 @@ def patient_key(name: str, label: str) -> tuple[str, str | None]:
 
 
 def bare_name(path: Path) -> str:
-    """The file's name without a suffix of ours: 1.2.840.7, as archives name DICOM files, has none."""
+    """Drop the suffix of a picture from a file's name; 1.2.840.7, as archives name DICOM files, has none."""
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
 def is_picture(path: Path) -> bool:
-    """Tell a picture from what else lies in a folder, by its name (macOS leaves `._name` files behind).
+    """Tell a picture from other files in a folder by its name (macOS leaves `._name` files behind).
 
     Archives name DICOM files IM0001 or 1.2.840.7: where a name has no suffix, or a number as suffix, the file's prefix
-    tells (PS3.10 7.1). DICOMDIR is their table of contents.
+    is read (PS3.10 7.1). DICOMDIR is an archive's table of contents.
     """
     if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
@@ -84,13 +84,13 @@ def is_picture(path: Path) -> bool:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except PermissionError:
-        return True  # whoever reads it says so
+        return True  # reading it will raise, with its name
 
 
 def scan(folder: Path) -> list[Example]:
     """List the films of `folder/{NORMAL,PNEUMONIA}`, sorted by path.
 
-    Those in a folder within these are of one patient, who is called as the folder is.
+    Films in a folder within these are of one patient, whose key is the folder's name.
 
     Raises:
         FileNotFoundError: one of the two folders is missing or holds no picture.
@@ -109,18 +109,18 @@ def scan(folder: Path) -> list[Example]:
 
 
 def content_hashes(examples: Iterable[Example]) -> list[str]:
-    """SHA-256 of every file, in order."""
+    """Hash every file with SHA-256, in order."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda example: hashlib.sha256(example.path.read_bytes()).hexdigest(), examples))
 
 
 def fingerprint(hashes: Iterable[str]) -> str:
-    """One SHA-256 for a set of files, whatever their names and order."""
+    """Reduce the SHA-256 of some files to one that does not depend on their names and order."""
     return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
-def children(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
-    """Number of the child behind every film: (n,) int. Two patient keys that share a byte-identical film are one."""
+def number_patients(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
+    """Number the patient behind every film: (n,) int. Two patient keys that share a byte-identical film are one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -133,28 +133,35 @@ def children(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
 
 
 def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_SEED) -> dict[str, list[Example]]:
-    """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
+    """Divide films into PARTS, about 80/10/10, by patient, stratified by aetiology; identical files stay together.
 
     Raises:
         PneumoError: fewer than ten patients, fewer than ten films of every aetiology, or a part without a label.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata, child = [example.aetiology or example.label for example in examples], children(examples, hashes)
-    if (patients := len(set(child))) < 10 or max(Counter(strata).values()) < 10:
+    strata, patient = [example.aetiology or example.label for example in examples], number_patients(examples, hashes)
+    if (patients := len(set(patient))) < 10 or max(Counter(strata).values()) < 10:
         raise PneumoError(
             f"Expected at least ten patients and ten films of a kind to split, received {patients} patients and "
             f"{dict(Counter(strata))}."
         )
-    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, child)
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, patient)
     part_of = np.zeros(len(examples), int)
     for part, (_, held_out) in zip((2, 1), folds, strict=False):
         part_of[held_out] = part
     parts = {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
     for name, part in parts.items():
         if len({example.label for example in part}) < len(LABELS):
-            raise PneumoError(f"Too few patients to split: no film of one label would be in {name.replace('_', ' ')}.")
+            part_name = name.replace("_", " ")
+            raise PneumoError(f"Too few patients to split: one of the two labels would have no film in {part_name}.")
     return parts
+
+
+def read_parts(folder: Path) -> dict[str, list[Example]]:
+    """Scan `folder` and split its films by patient."""
+    examples = scan(folder)
+    return split(examples, content_hashes(examples))
 
 
 def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> np.ndarray:
