@@ -69,7 +69,7 @@ class Predictor:
 
     def __init__(self, card: Card | Path | None = None, threads: int = 2, at_once: int = 1) -> None:
         self.card = card if isinstance(card, Card) else read_card(card, roles=())
-        self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}).get("limits", {}))
+        self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}))
         self.row = read_row(self.card.read("gate"), tuple(self.card.populations))
         self._served = Served(self.card, threads, at_once)
 
@@ -132,6 +132,11 @@ def _warn(film: Film, verdict: Verdict) -> list[str]:
     warnings = []
     if verdict.refused:
         warnings.append(f"Read only because you asked for it: this is {verdict.reason}. The answer means nothing.")
+    elif not verdict.familiar:
+        warnings.append(
+            "The film is unlike those that the model learned from: thresholds chosen on them do not hold for it, so "
+            "nothing is ruled in or out."
+        )
     elif verdict.doubtful:
         warnings.append("The picture hardly looks like a frontal chest film. Check it before you trust the answer.")
     if min(film.width, film.height) < SMALL_SIDE:

@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -29,11 +30,12 @@ def encoded(pixels):
 @pytest.fixture
 def by_hand():
     """Two features; the first speaks for each kind after the first, the second only makes distance."""
-    weights = np.zeros((2, len(KINDS)), np.float32)
+    weights = np.zeros((2, 5), np.float32)
     weights[0, 1] = 1
     limits = {"least_frontal": 0.1, "sure_frontal": 0.2, "largest_distance": 5.0, "sure_distance": 4.0}
     bias = np.array([0, 0, -50, -50, -50], np.float32)
-    return Gate(weights, bias, np.array([0, 1], np.float32), np.eye(2, dtype=np.float32), **limits)
+    kinds = ("frontal", "upside_down", "sideways", "lateral", "other")
+    return Gate(kinds, weights, bias, np.array([[0, 1]], np.float32), np.eye(2, dtype=np.float32), **limits)
 
 
 def test_share_and_distance_by_hand(by_hand):
@@ -61,6 +63,27 @@ def test_share_and_distance_by_hand(by_hand):
 def test_limits_by_hand(by_hand, x, y, kind, refused, doubtful):
     verdict = by_hand.judge(np.array([x, y], np.float32))
     assert (verdict.kind, verdict.refused, verdict.doubtful) == (kind, refused, doubtful)
+
+
+def test_distance_is_that_to_the_nearest_population(by_hand):
+    two = replace(by_hand, centre=np.array([[0, 1], [10, 1]], np.float32))
+    near_second = two.judge(np.array([10, 4], np.float32))
+    assert near_second.distance == pytest.approx(math.sqrt(9 / 2))
+    assert near_second.familiar
+    # its features are told from the first centre, as ever: x = 10 speaks for the second kind
+    assert (near_second.kind, near_second.refused) == ("upside_down", True)
+    between = two.judge(np.array([-1, 1 + 6.0], np.float32))
+    assert (between.familiar, between.refused, between.doubtful) == (False, False, True)
+
+
+def test_every_kind_has_its_words():
+    limits = {"least_frontal": 0.5, "sure_frontal": 0.6, "largest_distance": 9.0, "sure_distance": 9.0}
+    zeros, n = np.zeros((1, 1), np.float32), len(KINDS)
+    gate = Gate(KINDS, np.zeros((1, n), np.float32), np.zeros(n, np.float32), zeros, zeros, **limits)
+    for number, kind in enumerate(KINDS[1:], 1):
+        verdict = replace(gate, bias=9 * np.eye(n, dtype=np.float32)[number]).judge(np.zeros(1, np.float32))
+        assert (verdict.kind, verdict.refused) == (kind, True)
+        assert len(verdict.reason) > 10
 
 
 def test_features_are_logarithms_in_the_order_of_the_outputs():
@@ -200,7 +223,7 @@ def test_teaching_tells_two_sorts_apart(tmp_path):
     films = {part: (film + rng.normal(0, 5, (n, 32, 32))).astype(np.uint8) for part, n in PARTS.items()}
     halves = lambda picture: np.array([h.mean() / 100 for h in np.array_split(picture, 2)], np.float32)  # noqa: E731
     said = gate_training.teach(halves, films, *NO_FOLDERS, tmp_path / "gate.npz")
-    gate = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
+    gate = read_gate((tmp_path / "gate.npz").read_bytes(), said)
     assert gate.judge(halves(film)).refused is False
     assert gate.judge(halves(film[::-1])).refused
     assert gate.judge(halves(np.full((9, 9), 250))).refused
@@ -215,7 +238,7 @@ def test_teaching_tells_two_sorts_apart(tmp_path):
     said = gate_training.teach(halves, films, NO_FOLDERS[0], elsewhere, tmp_path / "gate.npz")
     assert said["of folders"]["frontal films elsewhere"] == 600
     assert said["measured"]["frontal films elsewhere"]["refused"] == 0.5
-    taught = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
+    taught = read_gate((tmp_path / "gate.npz").read_bytes(), said)
     assert taught.judge(halves(odd)).frontal > 0.8 > gate.judge(halves(odd)).frontal
 
 
@@ -225,14 +248,17 @@ PARTS = {"train": 60, "validation": 40, "internal_test": 20}
 
 def test_a_broken_gate_is_refused(tmp_path):
     card = read_card()
-    limits = card.contents["gate"]["limits"]
+    told = card.contents["gate"]
     with pytest.raises(ModelError, match="incomplete or damaged"):
         read_gate(card.read("gate"), {})
     with np.load(card.file("gate")) as stored:
         arrays = dict(stored)
+    for spoilt in (told | {"kinds": told["kinds"][:4]}, told | {"kinds": ["frontal", "a", "b", "c", "other"]}):
+        with pytest.raises(ModelError, match="do not fit together"):
+            read_gate(card.read("gate"), spoilt)
     np.savez(tmp_path / "gate.npz", **arrays | {"bias": arrays["bias"][:2]})
     with pytest.raises(ModelError, match="do not fit together"):
-        read_gate((tmp_path / "gate.npz").read_bytes(), limits)
+        read_gate((tmp_path / "gate.npz").read_bytes(), told)
     (tmp_path / "gate.npz").write_bytes(b"nothing")
     with pytest.raises(ModelError):
-        read_gate((tmp_path / "gate.npz").read_bytes(), limits)
+        read_gate((tmp_path / "gate.npz").read_bytes(), told)
