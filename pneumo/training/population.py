@@ -44,6 +44,18 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def find_directions(x: np.ndarray, components: int, seed: int, deviation: np.ndarray | None = None) -> np.ndarray:
+    """Find the directions (d, k) in which features (n, d) vary most, each over its `deviation` (d,), or else its own.
+
+    A feature that hardly varies between films must not decide alone: no deviation counts as less than 0.01.
+    """
+    from sklearn.decomposition import PCA
+
+    scale = 1 / np.maximum(x.std(axis=0) if deviation is None else deviation, 0.01)
+    mix = PCA(min(components, *x.shape), random_state=seed).fit((x - x.mean(axis=0)) * scale)
+    return mix.components_.T * scale[:, None]
+
+
 def fit_row(taught: Mapping[str, np.ndarray], project: np.ndarray) -> Row:
     """Fit the row to features (n, d) of each population; `project` (d, k) are the directions that it may use."""
     from sklearn.linear_model import LogisticRegression
