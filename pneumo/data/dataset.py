@@ -21,6 +21,8 @@ from pneumo.films.images import decode
 from pneumo.films.preprocessing import prepare
 
 AETIOLOGIES = ("normal", "bacteria", "virus")
+OTHER = "OTHER"  # findings, but no pneumonia
+Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares 0..1 of the film's width and height
 PARTS = ("train", "validation", "internal_test")
 SPLIT_SEED = 0
 _PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
@@ -31,17 +33,27 @@ _SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"} | _DICOM
 
 @dataclass(frozen=True)
 class Example:
-    """One film on disk: `label` is one of LABELS; `aetiology` one of AETIOLOGIES, or None where the name is silent."""
+    """One film on disk. What is unknown is None.
+
+    `label` is one of LABELS or OTHER, `aetiology` one of AETIOLOGIES, `patient` a key, `age` in years, `view` "AP" or
+    "PA", `source` the hospital's folder, `read_by` where the label comes from, `boxes` where radiologists saw an
+    opacity.
+    """
 
     path: Path
     label: str
     aetiology: str | None
     patient: str
+    age: int | None = None
+    view: str | None = None
+    source: str | None = None
+    read_by: str | None = None
+    boxes: tuple[Box, ...] | None = None
 
     @property
     def target(self) -> int:
-        """1 for pneumonia, 0 for normal."""
-        return LABELS.index(self.label)
+        """1 for pneumonia, 0 for normal and other films."""
+        return int(self.label == "PNEUMONIA")
 
 
 def patient_key(name: str, label: str) -> tuple[str, str | None]:
@@ -87,18 +99,18 @@ def is_picture(path: Path) -> bool:
         return True  # reading it will raise, with its name
 
 
-def scan(folder: Path) -> list[Example]:
-    """List the films of `folder/{NORMAL,PNEUMONIA}`, sorted by path.
+def scan(folder: Path, *more: str) -> list[Example]:
+    """List the films of `folder/{NORMAL,PNEUMONIA}`, and in the folders called as in `more`, sorted by label and path.
 
     Films in a folder within these are of one patient, whose key is the folder's name.
 
     Raises:
-        FileNotFoundError: one of the two folders is missing or holds no picture.
+        FileNotFoundError: NORMAL or PNEUMONIA is missing or holds no picture.
     """
     examples = []
-    for label in LABELS:
+    for label in (*LABELS, *more):
         paths = sorted(filter(is_picture, (folder / label).rglob("*"))) if (folder / label).is_dir() else []
-        if not paths:
+        if not paths and label in LABELS:
             raise FileNotFoundError(f"Expected films in {folder / label}, found none.")
         for path in paths:
             patient, aetiology = patient_key(path.name, label)
@@ -138,24 +150,30 @@ def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_
     Raises:
         PneumoError: fewer than ten patients, fewer than ten films of every aetiology, or a part without a label.
     """
+    part_of = divide(examples, number_patients(examples, hashes), seed)
+    return {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
+
+
+def divide(examples: Sequence[Example], patients: np.ndarray, seed: int) -> np.ndarray:
+    """Assign films, whose patients are numbered (n,), to parts as `split` does: indices into PARTS, (n,)."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata, patient = [example.aetiology or example.label for example in examples], number_patients(examples, hashes)
-    if (patients := len(set(patient))) < 10 or max(Counter(strata).values()) < 10:
+    strata = [example.aetiology or example.label for example in examples]
+    if (count := len(set(patients.tolist()))) < 10 or max(Counter(strata).values()) < 10:
         raise PneumoError(
-            f"Expected at least ten patients and ten films of a kind to split, received {patients} patients and "
+            f"Expected at least ten patients and ten films of a kind to split, received {count} patients and "
             f"{dict(Counter(strata))}."
         )
-    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, patient)
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, patients)
     part_of = np.zeros(len(examples), int)
     for part, (_, held_out) in zip((2, 1), folds, strict=False):
         part_of[held_out] = part
-    parts = {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
-    for name, part in parts.items():
-        if len({example.label for example in part}) < len(LABELS):
-            part_name = name.replace("_", " ")
-            raise PneumoError(f"Too few patients to split: one of the two labels would have no film in {part_name}.")
-    return parts
+    targets = np.array([example.target for example in examples])
+    for part, name in enumerate(PARTS):
+        if len(set(targets[part_of == part].tolist())) < len(LABELS):
+            words = name.replace("_", " ")
+            raise PneumoError(f"Too few patients to split: one of the two labels would have no film in {words}.")
+    return part_of
 
 
 def read_parts(folder: Path) -> dict[str, list[Example]]:
@@ -164,14 +182,22 @@ def read_parts(folder: Path) -> dict[str, list[Example]]:
     return split(examples, content_hashes(examples))
 
 
-def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> np.ndarray:
-    """Decode and prepare every film: (n, size, size) uint8. An unreadable film raises, with its name."""
+def load(examples: Sequence[Example], size: int, steps: Sequence[str] = (), path: Path | None = None) -> np.ndarray:
+    """Decode and prepare every film: (n, size, size) uint8. An unreadable film raises, with its name.
 
-    def one(example: Example) -> np.ndarray:
+    With `path` the films are written to that .npy file and mapped from there, so that memory does not grow with n.
+    """
+    shape = (len(examples), size, size)
+    films = np.lib.format.open_memmap(path, "w+", np.uint8, shape) if path else np.empty(shape, np.uint8)
+
+    def prepare_one(index: int) -> None:
         try:
-            return prepare(decode(example.path.read_bytes(), size).pixels, size, steps)[0]
+            film = decode(examples[index].path.read_bytes(), size).pixels
+            films[index] = prepare(film, size, steps)[0]
         except PneumoError as error:
-            raise type(error)(f"{example.path}: {error}") from None
+            raise type(error)(f"{examples[index].path}: {error}") from None
 
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(one, examples)))
+        for _ in pool.map(prepare_one, range(len(examples))):
+            pass
+    return films

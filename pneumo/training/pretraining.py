@@ -2,7 +2,7 @@
 
 It learns to tell normal, bacterial and viral films of the train part apart. Film sizes grow from stage to stage; AdamW
 with warm-up and cosine; an exponential moving average of the weights. Training can start from folded weights: the
-normalisations are put back first (`networks.unfold`). A killed run resumes.
+normalisations are put back first (`normalised.unfold`). A killed run resumes.
 """
 
 import json
@@ -16,7 +16,7 @@ from pneumo.data.dataset import AETIOLOGIES, Example, load
 from pneumo.errors import PneumoError
 from pneumo.evaluation.audit import score_films, weigh
 from pneumo.model.card import sha256
-from pneumo.training import networks
+from pneumo.training import networks, normalised
 from pneumo.training.bases import base_receipt
 from pneumo.training.batches import Batches
 from pneumo.training.fitting import XLA, claim, finished, fit, quickest_precision, read_columns
@@ -85,11 +85,11 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
         model, columns = None, (_columns(train, config), _columns(validation, config))
         weights = weigh([e.target for e in train], score_films(train), config.matched) if config.matched else None
         for number, stage in enumerate(config.stages):
-            before, model = model, networks.vgg16_bn(len(AETIOLOGIES))
+            before, model = model, normalised.vgg16_bn(len(AETIOLOGIES))
             if before:
                 model.set_weights(before.get_weights())
             elif config.start:
-                networks.unfold(model, config.start, Batches(*columns[0], stage.size, START_FILMS, config.seed)[0][0])
+                normalised.unfold(model, config.start, Batches(*columns[0], stage.size, START_FILMS, config.seed)[0][0])
             done = folder / f"stage-{stage.size}.weights.h5"
             if done.exists():
                 model.load_weights(done)
@@ -100,7 +100,7 @@ def pretrain(train: list[Example], validation: list[Example], folder: Path, conf
             print(f"stage {number + 1} of {len(config.stages)}: {stage}", flush=True)
             _run_stage(model, stage, config, batches, watched, folder)
         base = folder / "base.npz"
-        networks.save_layers(networks.fold(model), base, "float16")
+        networks.save_layers(normalised.fold(model), base, "float16")
     base.with_suffix(".json").write_text(json.dumps(_make_receipt(config, folder), indent=2))
     return base
 

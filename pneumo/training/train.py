@@ -4,10 +4,7 @@ Weights are learned from the train part. What is chosen (the epoch, and whether 
 chosen on validation. The internal test is not looked at here.
 """
 
-import hashlib
-import inspect
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +12,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pneumo.data import acquisition, augment
-from pneumo.data.dataset import Example, content_hashes, load
-from pneumo.evaluation import audit
-from pneumo.model.card import sha256
+from pneumo.data.dataset import Example, load
 from pneumo.training import networks, objective
 from pneumo.training.batches import Batches, Views
+from pneumo.training.features import compute_features, load_base, score_acquisition
 from pneumo.training.fitting import XLA, StopWhen, claim, finished, fit, quickest_precision, read_columns
 from pneumo.training.recipes import IMAGENET, SHIPPED, TrainConfig
-
-VIEW_SEED = 10_000  # of the augmented views, whatever the run's seed: they take the longest and are cached
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ def _train_top(
     views = [compute_features(config, films, folder, view) for view in range(config.views)]
     watched = compute_features(config, load(validation, config.size, config.steps), folder)
     target, class_weight = np.array([e.target for e in train]), _class_weight(train)
-    score = _acquisition_scores(train, folder) if config.experts or config.independent else None
+    score = score_acquisition(train, folder) if config.experts or config.independent else None
     weights = np.array([class_weight[number] for number in target])
     watched_target = np.array([e.target for e in validation])
 
@@ -149,48 +142,6 @@ def _train_whole(
         networks.save_layers(networks.take_layers(model, layers), done, "float32")
         finished(folder, "whole")
     return {"whole": (done, layers)}
-
-
-def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view: int | None = None) -> np.ndarray:
-    """Compute the features of VGG-16's frozen blocks, cached beside `folder`: (n, H, W) uint8 -> (n, h, w, filters).
-
-    The films are augmented with the seed of `view`, or not at all without one. Features are float16.
-    """
-    base = config.base_weights if config.base_weights == IMAGENET else sha256(config.base_weights)
-    key = hashlib.sha256(films)
-    key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
-    if view is not None:
-        key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
-        key.update((inspect.getsource(augment) + inspect.getsource(acquisition)).encode())  # the one calls the other
-
-    def features() -> np.ndarray:
-        seed = None if view is None else VIEW_SEED + view
-        columns = films, np.zeros(len(films)), config.size, config.batch, seed, config.acquisition
-        with quickest_precision():
-            model = networks.front(config.size, config.tuned_blocks)
-            _load_base(model, config)
-            found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
-        return found.astype(np.float16)
-
-    return _cached(folder, key.hexdigest(), features)
-
-
-def _acquisition_scores(train: list[Example], folder: Path) -> np.ndarray:
-    """Compute the acquisition scores of the films, cached beside `folder`: (n,)."""
-    key = hashlib.sha256("".join(content_hashes(train)).encode())
-    key.update((inspect.getsource(acquisition) + inspect.getsource(audit)).encode())
-    return _cached(folder, key.hexdigest(), lambda: audit.score_films(train))
-
-
-def _cached(folder: Path, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what was made under `key`, memory-mapped; make it if there is none."""
-    path = folder.parent / "features" / f"{key[:16]}.npy"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished.npy")
-        np.save(unfinished, make())
-        unfinished.replace(path)
-    return np.load(path, mmap_mode="r")
 
 
 def compute_logits(config: TrainConfig, weights: Path, films: np.ndarray, folder: Path) -> np.ndarray:
@@ -254,18 +205,10 @@ def _build_whole(config: TrainConfig, weights: Path | None = None) -> keras.Mode
 def _build_tail(config: TrainConfig, weights: Path | None = None) -> keras.Model:
     """Build VGG-16's last blocks and the head: the base's weights, replaced by those of `weights` where it has any."""
     model = networks.tail(config.size, config.tuned_blocks, **config.options)
-    _load_base(model, config)
+    load_base(model, config)
     if weights:
         networks.load_layers(model, weights)
     return model
-
-
-def _load_base(model: keras.Model, config: TrainConfig) -> None:
-    """Give the layers of `model` the base's weights, where the base has them."""
-    if config.base_weights == IMAGENET:
-        networks.load_imagenet(model)
-    else:
-        networks.load_layers(model, config.base_weights, [layer.name for layer in model.layers])
 
 
 def make_receipt(config: TrainConfig, trained: Trained, base_name: str, recipe: str | None = None) -> dict:
