@@ -28,13 +28,6 @@ from tests.support.films import SAMPLES
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def grey(mean_grey, monkeypatch):
-    """Commands use the model that says the mean grey."""
-    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
-    return mean_grey
-
-
 @pytest.mark.parametrize("module", ["app", "pneumo.cli.main"])
 def test_import_loads_nothing_heavy(module):
     heavy = (

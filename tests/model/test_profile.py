@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from pneumo.errors import ModelError, OperatingPointError
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
 from pneumo.model.profile import apply_profile, apply_settings, write_profile
+from tests.support.cli import run
 from tests.support.films import SAMPLES
 from tests.support.server import Server, until
 
@@ -87,15 +86,13 @@ def test_the_server_answers_by_the_profile_and_says_so(profile, monkeypatch):
 
 def test_commands_read_it_and_refuse_another_models_in_one_sentence(profile, monkeypatch):
     monkeypatch.setenv("PNEUMO_PROFILE", str(profile))
-    code = "from pneumo.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "predict", str(SAMPLES[0])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run("predict", SAMPLES[0])
+    assert done.exit_code == 0
     assert "uncertain" in done.stdout
     contents = json.loads(profile.read_text())
     profile.write_text(json.dumps(contents | {"model": contents["model"] | {"sha256": "f" * 64}}))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
+    done = run("predict", SAMPLES[0])
+    assert done.exit_code == 2
     assert "Expected a site profile for the model" in done.stderr
     with pytest.raises(ModelError, match="Expected a site profile for the model"):
         create_app()
