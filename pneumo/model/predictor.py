@@ -1,7 +1,7 @@
 """Load the served model once; bytes of a film -> a Prediction. Knows neither HTTP nor how the model was trained."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,19 @@ from pneumo.errors import NotChestFilmError
 from pneumo.films.film import Film
 from pneumo.films.images import decode
 from pneumo.model import heatmap
-from pneumo.model.card import Card, read_card
-from pneumo.model.gate import Verdict, read_gate
+from pneumo.model.card import TRIAGE, Card, read_card
+from pneumo.model.gate import OTHER, Verdict, read_gate
 from pneumo.model.served import Served
 
 SMALL_SIDE = 128
 LONG_SHAPE = 2.0
+UNCERTAIN = TRIAGE[1]
+# What the gate's reasons advise to do with a refused film
+_ADVISED = {
+    "upside_down": (lambda pixels: np.rot90(pixels, 2),),
+    "sideways": (np.rot90, lambda pixels: np.rot90(pixels, -1)),
+    "negative": (np.invert,),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Prediction:
     """An opinion about one film; `probability` is that of pneumonia, calibrated; `logit_map` (h, w) float32.
 
     `label` follows from the `threshold` of `operating_point`, `triage` (`card.TRIAGE`) from the lowest and the highest
-    of all. `refused` is whether it would not have been read without `force`.
+    of all; but a film that is in doubt is neither ruled in nor out. `refused` is whether it would not have been read
+    without `force`.
     """
 
     label: str
@@ -81,7 +89,8 @@ class Predictor:
     def predict(self, data: bytes, operating_point: str | None = None, force: bool = False) -> Prediction:
         """Read one film, at the card's default operating point unless another is named.
 
-        With `force` a picture that does not look like a frontal chest film is answered all the same, with a warning.
+        With `force` a picture that does not look like a frontal chest film, or a DICOM file that says it is another, is
+        answered all the same, with a warning.
 
         Raises:
             NotChestFilmError: it does not look like one, and there is no `force`.
@@ -90,30 +99,39 @@ class Predictor:
         """
         operating_point = self.card.operating_point(operating_point)
         threshold = self.card.thresholds[operating_point]
-        film = decode(data, self.card.size)
+        film = decode(data, self.card.size, force)
         logit_map, features, notes = self.look(film.pixels)
-        verdict = self.gate.judge(features)
+        verdict = self._tried(self.gate.judge(features), film.pixels)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         probability = self.probability(float(logit_map.mean()))
+        doubts = _doubts(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],
             probability=probability,
             threshold=threshold,
             operating_point=operating_point,
-            triage=self.card.triage(probability),
+            triage=UNCERTAIN if doubts or film.doubtful or film.refused else self.card.triage(probability),
             model=self.card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *notes, *_doubts(film, verdict)],
-            refused=verdict.refused,
+            warnings=[*film.warnings, *notes, *doubts],
+            refused=verdict.refused or film.refused,
             film=film,
             logit_map=logit_map,
             strengths=heatmap.strength(logit_map, self.card.heatmap_floor, self.card.heatmap_scale),
         )
 
+    def _tried(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
+        """The verdict on (H, W) uint8, as OTHER where a film would be refused after what it advises, too."""
+        if not verdict.refused or verdict.kind not in _ADVISED:
+            return verdict
+        changed = (np.ascontiguousarray(change(pixels)) for change in _ADVISED[verdict.kind])
+        helps = any(not self.gate.judge(self.look(picture)[1]).refused for picture in changed)
+        return verdict if helps else replace(verdict, kind=OTHER)
+
 
 def _doubts(film: Film, verdict: Verdict) -> list[str]:
-    """What a reader should know of the picture before trusting the answer."""
+    """What leaves the answer in doubt, besides the film's own warnings: such a film is not ruled in or out."""
     doubts = []
     if verdict.refused:
         doubts.append(f"Read because it was asked for: this is {verdict.reason}. The answer means nothing.")
