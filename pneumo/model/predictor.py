@@ -1,6 +1,6 @@
 """The predictor loads the served model once and turns the bytes of a film into a Prediction."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,21 @@ from pneumo.errors import NotChestFilmError
 from pneumo.films.film import Film
 from pneumo.films.images import decode
 from pneumo.model import heatmap
-from pneumo.model.card import UNFAMILIAR, Card, read_card
-from pneumo.model.gate import Verdict, read_gate
+from pneumo.model.card import TRIAGE, UNFAMILIAR, Card, read_card
+from pneumo.model.gate import OTHER, Verdict, read_gate
 from pneumo.model.population import choose, read_row
 from pneumo.model.served import Served
 
 SMALL_SIDE = 128  # pixels; a film with a shorter side gets a warning
 LONG_SHAPE = 2.0  # a film that is longer than so many times its shorter side gets a warning
 EVEN_GREY = 8  # grey levels; a film whose standard deviation is smaller gets a warning
+UNCERTAIN = TRIAGE[1]
+# What the gate's reasons advise to do with a refused film
+_ADVISED = {
+    "upside_down": (lambda pixels: np.rot90(pixels, 2),),
+    "sideways": (np.rot90, lambda pixels: np.rot90(pixels, -1)),
+    "negative": (np.invert,),
+}
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,11 @@ class Prediction:
     """The model's answer about one film.
 
     - `probability`: of pneumonia, 0..1, calibrated. `label`: PNEUMONIA from the `threshold` of `operating_point` on.
-    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points; UNFAMILIAR for a
-      film that is like none of the training films, whatever its probability.
+    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points. Whatever
+      its probability, a film in doubt is uncertain, and one that is like none of the training films UNFAMILIAR.
     - `population`: the `name` of the population whose numbers these are, and what it was told `by`.
     - `model`: name, version and hash. `image`: format, width and height as sent. `warnings`: sentences for the reader.
-    - `refused`: the gate refused the film, and it was read only because of `force`.
+    - `refused`: the gate refused the film, or the film itself, and it was read only because of `force`.
     - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
     """
 
@@ -90,8 +97,8 @@ class Predictor:
     ) -> Prediction:
         """Read the bytes of one film, at the card's default operating point unless another is named.
 
-        `force` reads a picture even where the gate refuses it; the answer then carries a warning. `population` says
-        whose film it is, where the file does not tell the age; see `population.choose`.
+        `force` reads a picture even where the gate refuses it, or a DICOM file that says it is another; the answer then
+        carries a warning. `population` says whose film it is, where the file does not tell the age; see `choose`.
 
         Raises:
             NotChestFilmError: the picture does not look like a frontal chest film, and `force` is off.
@@ -101,34 +108,50 @@ class Predictor:
         """
         operating_point = self.card.operating_point(operating_point)
         asked = self.card.check_population(population)
-        film = decode(data, self.card.size)
+        film = decode(data, self.card.size, force)
         logit_map, features, notes = self.look(film.pixels)
-        verdict = self.gate.judge(features)
+        verdict = self._tried(self.gate.judge(features), film.pixels)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         shares = self.row.shares(features) if self.row else None
         applied = choose(self.card.populations, film.age, asked, shares)
         card = self.card.of(applied.name)
         threshold, probability = card.thresholds[operating_point], card.probability(float(logit_map.mean()))
+        doubts = _warn(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],
             probability=probability,
             threshold=threshold,
             operating_point=operating_point,
-            triage=card.triage(probability) if verdict.familiar else UNFAMILIAR,
+            triage=_triage(card, probability, verdict, bool(doubts) or film.doubtful or film.refused),
             population={"name": applied.name, "by": applied.by},
             model=card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *applied.warnings, *notes, *_warn(film, verdict)],
-            refused=verdict.refused,
+            warnings=[*film.warnings, *applied.warnings, *notes, *doubts],
+            refused=verdict.refused or film.refused,
             film=film,
             logit_map=logit_map,
             strengths=heatmap.to_strengths(logit_map, card.heatmap_floor, card.heatmap_scale),
         )
 
+    def _tried(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
+        """The verdict on (H, W) uint8, as OTHER where a film would be refused after what it advises, too."""
+        if not verdict.refused or verdict.kind not in _ADVISED:
+            return verdict
+        changed = (np.ascontiguousarray(change(pixels)) for change in _ADVISED[verdict.kind])
+        helps = any(not self.gate.judge(self.look(picture)[1]).refused for picture in changed)
+        return verdict if helps else replace(verdict, kind=OTHER)
+
+
+def _triage(card: Card, probability: float, verdict: Verdict, doubtful: bool) -> str:
+    """Tell what the film settles: nothing where it is unlike the training films or in doubt."""
+    if not (verdict.familiar or verdict.refused):
+        return UNFAMILIAR
+    return UNCERTAIN if doubtful else card.triage(probability)
+
 
 def _warn(film: Film, verdict: Verdict) -> list[str]:
-    """List what a reader must know about the picture before trusting the answer."""
+    """List what leaves the answer in doubt, besides the film's own warnings: such a film is not ruled in or out."""
     warnings = []
     if verdict.refused:
         warnings.append(f"Read only because you asked for it: this is {verdict.reason}. The answer means nothing.")

@@ -105,7 +105,7 @@ def test_doubts_about_the_picture_are_said(mean_grey):
     ramp = np.tile(np.arange(256, dtype=np.uint8), (300, 1))
     assert mean_grey.predict(png(ramp)).warnings == []
     assert "small (256 × 100" in mean_grey.predict(png(ramp[:100])).warnings[0]
-    long = mean_grey.predict(png(np.tile(ramp, (1, 3)))).warnings
+    long = mean_grey.predict(png(np.repeat(ramp, 3, axis=1))).warnings
     assert len(long) == 1
     assert "longer than a chest film" in long[0]
     assert "one grey" in mean_grey.predict(png(np.full((300, 300), 9, np.uint8))).warnings[0]
