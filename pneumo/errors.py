@@ -12,6 +12,10 @@ class PneumoError(Exception):
         super().__init__(message)
         self.headers: dict[str, str | list[str]] = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
+    def members(self) -> dict[str, str | int]:
+        """Return it as members of an RFC 9457 problem, with `error` for programs."""
+        return {"title": self.title, "status": self.status, "detail": str(self), "error": self.error}
+
 
 class NoFileError(PneumoError):
     """The request contains no film."""
@@ -35,14 +39,6 @@ class IncompleteError(PneumoError):
     status = 400
     error = "incomplete"
     title = "The upload was cut off"
-
-
-class SlowError(PneumoError):
-    """The request's body came too slowly."""
-
-    status = 408
-    error = "too_slow"
-    title = "The upload took too long"
 
 
 class FormatError(PneumoError):
@@ -99,14 +95,6 @@ class BusyError(PneumoError):
     status = 503
     error = "busy"
     title = "The server is busy"
-
-
-class RateError(PneumoError):
-    """The client sends more requests than it may. Try again in `retry_after` seconds."""
-
-    status = 429
-    error = "too_many_requests"
-    title = "Too many requests"
 
 
 class KeyRequiredError(PneumoError):

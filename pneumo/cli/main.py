@@ -1,4 +1,4 @@
-"""`pneumo`: the group of its commands, of which `serve` is here and the others are in `cli_predict`, `_evaluate` ….
+"""`pneumo`: the group of its commands, of which `serve` and `check` are here, the others in modules of their own.
 
 Nothing is imported before a command needs it. What a person can act on becomes one sentence on stderr and exit code 2.
 """
@@ -19,8 +19,6 @@ from pneumo.cli.pretrain import pretrain
 from pneumo.cli.train import recipes, train
 from pneumo.cli.training import compare, document
 from pneumo.errors import PneumoError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Group(click.Group):
@@ -51,12 +49,25 @@ def main() -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Else PORT, else 5000.")
 def serve(port: int | None) -> None:
     """Serve the page and the JSON endpoint with gunicorn."""
-    if not (ROOT / "gunicorn.conf.py").is_file():
-        raise FileNotFoundError(f"Expected gunicorn.conf.py in {ROOT}, found none: serve from a checkout.")
     os.environ |= {"PORT": str(port)} if port else {}
-    # from where it was called: settings may be paths
-    where = ["--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)]
+    # glibc gives back what large films took (docs/deploying.md)
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    # the folder of app.py, not the one from where it was called; settings may be paths from there
+    where = ["--config", "python:pneumo.web.server", "--pythonpath", str(Path(__file__).resolve().parents[2])]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
+
+
+@main.command()
+def check() -> None:
+    """Check that the server could start: card, model, site profile, keys, settings. Before a reload:
+
+    pneumo check && kill -HUP PID
+    """
+    from pneumo.web.startup import check
+
+    card = check()
+    profile = f", site profile {card.profile}" if card.profile else ""
+    click.echo(f"{card.name} {card.version}{profile} can be served.")
 
 
 for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document):

@@ -1,7 +1,6 @@
 """A site's profile replaces the operating points of the model it was made for, and of no other."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from pneumo.model.predictor import Predictor
 from pneumo.model.profile import apply_profile, apply_settings, write_profile
 from tests.support.cli import run
 from tests.support.films import SAMPLES
-from tests.support.server import Server, until
 
 ROOT = Path(__file__).parents[2]
 POINTS = {"screening": {"threshold": 0.0001}, "balanced": {"threshold": 0.0002}, "specific": {"threshold": 0.9999}}
@@ -96,17 +94,3 @@ def test_commands_read_it_and_refuse_another_models_in_one_sentence(profile, mon
     assert "Expected a site profile for the model" in done.stderr
     with pytest.raises(ModelError, match="Expected a site profile for the model"):
         create_app()
-
-
-def test_pneumo_serve_takes_paths_from_where_it_is_called_and_a_profile_of_another_model_does_not_end_it(profile):
-    log, folder = profile.with_name("log"), profile.parent
-    arguments = ("-c", "from pneumo.cli.main import main; main()", "serve")
-    with Server(log, arguments=arguments, folder=folder, PNEUMO_PROFILE=profile.name, PYTHONPATH=ROOT) as server:
-        assert "ward-3" in server.get("/health/ready")[1]
-        before = server.workers()
-        profile.write_text(profile.read_text().replace(read_card().sha256, "f" * 64))
-        server.signal(signal.SIGHUP)
-        until(lambda: "Not reloaded, the old model goes on: Expected a site profile" in log.read_text(), "a line")
-        assert server.workers() == before
-        assert server.post("/predict", "image/jpeg", SAMPLES[0].read_bytes())[0] == 200
-    assert server.process.returncode == 0
