@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, progress, report_unreadable
+from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
+from pneumo.cli.populations import settle
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     type=click.Choice(["validation", "internal_test"]),
     help="DIR is Kaggle's train folder: audit this part of it. The nuisance score is still fitted on all of DIR.",
 )
+@population_option
 @model_option
-def audit(folder: Path, out: Path | None, report: Path | None, part: str | None, model: str | None) -> None:
+def audit(
+    folder: Path, out: Path | None, report: Path | None, part: str | None, population: str | None, model: str | None
+) -> None:
     """Measure what acquisition alone tells of the labels of DIR/NORMAL and DIR/PNEUMONIA, before any lung is read.
 
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
@@ -49,6 +53,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     _needed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
     predictor = cli_films.load(model)
+    settle(predictor, population, [example.path for example in examples])
     card = predictor.card
     wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress, report_unreadable
+from pneumo.cli.films import (
+    FILE,
+    FOLDER,
+    each,
+    model_option,
+    point_option,
+    population_option,
+    progress,
+    report_unreadable,
+)
+from pneumo.cli.populations import settle
 from pneumo.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--external", is_flag=True, help="DIR is of your own hospital: suggest its operating points as well.")
 @click.option("--profile", type=FILE, help="With --external: write them here, for PNEUMO_PROFILE.")
 @point_option
+@population_option
 @model_option
 def evaluate(
     folder: Path,
@@ -37,6 +48,7 @@ def evaluate(
     external: bool,
     profile: Path | None,
     operating_point: str | None,
+    population: str | None,
     model: str | None,
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
@@ -54,6 +66,7 @@ def evaluate(
         import matplotlib  # noqa: F401  without it, say so before the minutes of reading
     examples = dataset.scan(folder)
     predictor = cli_films.load(model)
+    settle(predictor, population, [example.path for example in examples])
     if part:
         examples = cli_films.part_of(examples, dataset.content_hashes(examples), part, predictor.card)
 
@@ -93,6 +106,7 @@ def evaluate(
         "unreadable": unreadable,
         "refused": sorted(refused),
         "model": card.model,
+        "population": card.population,
     }
     if refused:
         click.echo(

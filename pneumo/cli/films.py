@@ -28,6 +28,10 @@ point_option = click.option(
     "--operating-point", type=click.Choice(POINTS), help="Whose threshold makes the label. [default: the model's]"
 )
 
+population_option = click.option(
+    "--population", metavar="NAME", help="Whose films these are, child or adult. [default: by age, or as they look]"
+)
+
 
 def load(model: str | None) -> "Predictor":
     """Load the model of that name; it reads as many films at once as there are cores.
@@ -43,11 +47,15 @@ def load(model: str | None) -> "Predictor":
 
 
 def read(
-    predictor: "Predictor", film: Path, operating_point: str | None = None, force: bool = False
+    predictor: "Predictor",
+    film: Path,
+    operating_point: str | None = None,
+    force: bool = False,
+    population: str | None = None,
 ) -> "Prediction | str":
     """Read a film: a prediction, or the reason why there is none."""
     try:
-        return predictor.predict(film.read_bytes(), operating_point, force)
+        return predictor.predict(film.read_bytes(), operating_point, force, population)
     except PneumoError as error:
         return str(error)
     except OSError as error:

@@ -37,7 +37,7 @@ class Card:
     - `thresholds`: one probability for each of POINTS; from it on a film is labelled PNEUMONIA.
     - `heatmap_floor`, `heatmap_scale`: a position has colour from logit `floor` on and full colour at `floor + scale`.
     - `profile`: the name of the site's profile that the thresholds come from, if any.
-    - `population`: one of `populations`, whose numbers these are; `of` gives the card of another.
+    - `population`: one of `populations`, whose numbers these are; `for_population` gives the card of another.
     """
 
     path: Path
@@ -85,7 +85,7 @@ class Card:
         named = {"name": self.name, "version": self.version, "sha256": self.sha256}
         return named | ({"profile": self.profile} if self.profile else {})
 
-    def of(self, population: str) -> "Card":
+    def for_population(self, population: str) -> "Card":
         """Return the card for the films of that population: its numbers, and `contents` with its members at the top.
 
         Raises:
@@ -96,15 +96,22 @@ class Card:
         contents = _merge(self.contents, population)
         return replace(self, population=population, contents=contents, **self.populations[population].numbers())
 
+    def only(self, population: str) -> "Card":
+        """Return the card of a model that knows that population alone: every film is read by its numbers.
+
+        Raises:
+            PopulationError: see `check_population`.
+        """
+        return replace(self.for_population(population), populations={population: self.populations[population]})
+
     def check_population(self, name: str | None) -> str | None:
         """Check the name of a population and return it; no name is fine.
 
         Raises:
             PopulationError: the model knows none of that name.
         """
-        if name is not None and name not in (self.populations or (self.population,)):
-            known = ", ".join(self.populations) or self.population
-            raise PopulationError(f"Expected one of {known} as population, received {name[:40]!r}.")
+        if name is not None and name not in self.populations:
+            raise PopulationError(f"Expected one of {', '.join(self.populations)}, received {name[:40]!r}.")
         return name
 
     def probability(self, logit: float) -> float:

@@ -117,7 +117,7 @@ def choose(
     by = "model" if len(populations) == 1 else "age" if age is not None else "request" if asked else "pixels"
     if asked not in (None, name):
         warnings.append(f"The request says {asked}, the file's PatientAge says {name}: read as {name}.")
-    if shares:
+    if shares and by != "model":
         look = max(shares, key=shares.get)
         if by == "pixels" and shares[look] < SURE:
             warnings.append(

@@ -115,7 +115,7 @@ class Predictor:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         shares = self.row.shares(features) if self.row else None
         applied = choose(self.card.populations, film.age, asked, shares)
-        card = self.card.of(applied.name)
+        card = self.card.for_population(applied.name)
         threshold, probability = card.thresholds[operating_point], card.probability(float(logit_map.mean()))
         doubts = _warn(film, verdict)
         return Prediction(
