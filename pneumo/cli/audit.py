@@ -147,6 +147,6 @@ def _read(
     def one(film: "Example") -> list[float]:
         pixels = decode(film.path.read_bytes(), predictor.card.size).pixels
         square = squash(pixels, SIZE)
-        return [float(predictor.logit_map(p).mean()) for p in (pixels, *(c(square) for c in changes.values()))]
+        return [predictor.logit(p) for p in (pixels, *(c(square) for c in changes.values()))]
 
     return np.array(list(progress(each(one, films), "reading", len(films))))

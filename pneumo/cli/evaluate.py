@@ -187,7 +187,7 @@ def _faithfulness(
 
     def tested(index: int) -> tuple:
         film = squash(decode(films[index].path.read_bytes(), card.size).pixels, card.size)
-        return deletions(film, predictor.logit_map, seed=index)
+        return deletions(film, predictor.logit_map, seed=index, sharpness=card.sharpness)
 
     before, after = zip(*progress(each(tested, chosen), "deleting regions", len(chosen)), strict=True)
     patients = [films[index].patient for index in chosen]

@@ -85,8 +85,15 @@ class Predictor:
         return self._served.look(pixels)
 
     def logit_map(self, pixels: np.ndarray) -> np.ndarray:
-        """Compute the (h, w) float32 logits of an (H, W) uint8 film; their mean is the film's logit."""
+        """Compute the (h, w) float32 logits of an (H, W) uint8 film."""
         return self.look(pixels)[0]
+
+    def logit(self, pixels: np.ndarray) -> float:
+        """Compute the logit of an (H, W) uint8 film."""
+        return self._pool(self.logit_map(pixels))
+
+    def _pool(self, logit_map: np.ndarray) -> float:
+        return float(heatmap.pool(logit_map, self.card.sharpness))
 
     def probability(self, logit: float) -> float:
         """Calibrate a film's logit; see `Card.probability`."""
@@ -116,7 +123,7 @@ class Predictor:
         shares = self.row.shares(features) if self.row else None
         applied = choose(self.card.populations, film.age, asked, shares)
         card = self.card.for_population(applied.name)
-        threshold, probability = card.thresholds[operating_point], card.probability(float(logit_map.mean()))
+        threshold, probability = card.thresholds[operating_point], card.probability(self._pool(logit_map))
         doubts = _warn(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],

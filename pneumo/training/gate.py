@@ -73,6 +73,10 @@ def teach(
         f"of {MARGIN}",
         "taught": {name: len(x) for name, x in frontal.items()}
         | {kind: sum(len(group.x) for group in groups if group.kind == kind) for kind in gate.kinds[1:]},
+        "of folders": {
+            "frontal films elsewhere": len(elsewhere[0]),
+            "other pictures": sum(len(p) for p, _ in others.values()),
+        },
         "folds": FOLDS,
         "measured": _measure(gate, seen, films, known, seed) | _measure_folders(frontal, groups, known, seed),
     }

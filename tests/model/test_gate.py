@@ -17,7 +17,7 @@ from pneumo.errors import ModelError, NotChestFilmError
 from pneumo.films.film import MIN_SIDE
 from pneumo.model.card import read_card
 from pneumo.model.gate import KINDS, Gate, flatten, read_gate
-from pneumo.training import gate as gate_training
+from pneumo.training import pictures
 from tests.support.films import SAMPLES, MeanGrey
 
 
@@ -131,7 +131,7 @@ def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, 
     found = {"upside_down": 0, "sideways": 0, "negative": 0}
     for film in small_films.values():
         for kind in found:
-            (picture,) = gate_training.turn(film[None], kind)
+            (picture,) = pictures.turn(film[None], kind)
             verdict = predictor.gate.judge(predictor.look(np.ascontiguousarray(picture))[1])
             assert verdict.refused
             found[kind] += verdict.kind == kind
@@ -140,7 +140,7 @@ def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, 
 
 def test_shipped_gate_refuses_what_is_drawn(predictor):
     rng = np.random.default_rng(5)  # not the seed that taught it
-    for picture in (p for _ in range(5) for p in gate_training.draw(rng)):
+    for picture in (p for _ in range(5) for p in pictures.draw(rng)):
         with pytest.raises(NotChestFilmError):
             predictor.predict(encoded(picture))
 
@@ -185,65 +185,6 @@ def test_card_tells_how_many_are_refused(predictor):
     drawn = measured["drawn pictures"]
     assert drawn["refused"] >= 0.99
     assert drawn["doubtful"] == 1  # what is not refused is doubted
-
-
-def test_shuffled_film_has_the_same_tiles_in_another_order():
-    film = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    other = gate_training.shuffle(film, 2, np.random.default_rng(0))
-    assert sorted(other.ravel()) == sorted(film.ravel())
-    assert not np.array_equal(other, film)
-    assert sorted(t.sum() for t in (film[:4, :4], film[:4, 4:], film[4:, :4], film[4:, 4:])) == sorted(
-        t.sum() for t in (other[:4, :4], other[:4, 4:], other[4:, :4], other[4:, 4:])
-    )
-
-
-def test_turned_films():
-    film = np.array([[1, 2], [3, 4]], np.uint8)
-    assert gate_training.turn(film[None], "upside_down")[0].tolist() == [[4, 3], [2, 1]]
-    clockwise, back = gate_training.turn(np.stack([film, film]), "sideways")
-    assert (clockwise.tolist(), back.tolist()) == ([[3, 1], [4, 2]], [[2, 4], [1, 3]])
-    assert gate_training.turn(film[None], "negative")[0].tolist() == [[254, 253], [252, 251]]
-
-
-def test_pictures_of_one_patient_are_in_one_fold(tmp_path):
-    names = ["1_000", "1_001", "2_000", "3_000", "3_001"]
-    for grey, name in enumerate([*(f"0000000{name}" for name in names), "IMG_0000", "IMG_0001", "IMG_0002"]):
-        Image.new("L", (40, 40), grey).save(tmp_path / f"{name}.png")
-    (tmp_path / "note.txt").write_text("no picture")
-    found, folds = gate_training.read_pictures(tmp_path)
-    assert [picture[0, 0] for picture in found] == list(range(8))
-    assert folds.tolist() == [0, 0, 1, 2, 2, 3, 0, 1]
-    assert [len(one) for one in gate_training.read_pictures(None)] == [0, 0]
-
-
-def test_teaching_tells_two_sorts_apart(tmp_path):
-    """Films are dark above and bright below; everything else in the world is the other way round or even."""
-    rng = np.random.default_rng(0)
-    film = np.repeat([[40], [200]], 16, axis=0) + np.zeros((32, 32))
-    films = {part: (film + rng.normal(0, 5, (n, 32, 32))).astype(np.uint8) for part, n in PARTS.items()}
-    halves = lambda picture: np.array([h.mean() / 100 for h in np.array_split(picture, 2)], np.float32)  # noqa: E731
-    said = gate_training.teach(halves, films, *NO_FOLDERS, tmp_path / "gate.npz")
-    gate = read_gate((tmp_path / "gate.npz").read_bytes(), said)
-    assert gate.judge(halves(film)).refused is False
-    assert gate.judge(halves(film[::-1])).refused
-    assert gate.judge(halves(np.full((9, 9), 250))).refused
-    assert said["of folders"] == {"frontal films elsewhere": 0, "other pictures": 0}
-    assert said["measured"]["validation"]["n"] == PARTS["validation"]
-    assert said["measured"]["upside_down"]["refused"] == 1
-    assert "other pictures" not in said["measured"]
-    # what nobody else is like is refused by the gate that was taught without it, not by the one that was taught by all
-    odd = np.full((8, 8), 120, np.uint8)
-    odd[:4] = 60
-    elsewhere = [film.astype(np.uint8)] * 300 + [odd] * 300, np.repeat([0, 1], 300)
-    said = gate_training.teach(halves, films, NO_FOLDERS[0], elsewhere, tmp_path / "gate.npz")
-    assert said["of folders"]["frontal films elsewhere"] == 600
-    assert said["measured"]["frontal films elsewhere"]["refused"] == 0.5
-    taught = read_gate((tmp_path / "gate.npz").read_bytes(), said)
-    assert taught.judge(halves(odd)).frontal > 0.8 > gate.judge(halves(odd)).frontal
-
-
-NO_FOLDERS = (([], np.array([], int)), ([], np.array([], int)))
-PARTS = {"train": 60, "validation": 40, "internal_test": 20}
 
 
 def test_a_broken_gate_is_refused(tmp_path):
