@@ -5,8 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from pneumo.errors import ModelError
+from pneumo.errors import ModelError, PopulationError
 from pneumo.model.population import Population, Row, choose, read_row
+from tests.support.dicom import dicom
+from tests.support.films import TwoPopulations
 
 NUMBERS = {"thresholds": {}, "slope": 1.0, "intercept": 0.0, "heatmap_floor": 0.0, "heatmap_scale": 1.0}
 CHILD, ADULT = Population((1, 5), **NUMBERS), Population((18, None), **NUMBERS)
@@ -72,3 +74,45 @@ def test_a_row_of_other_populations_is_refused():
         read_row(saved(), ("child", "adult"))
     with pytest.raises(ModelError, match="tells child and adult apart, received adult and old"):
         read_row(saved(populations=np.array(["adult", "old"]), **row), ("child", "adult"))
+
+
+def test_a_film_is_read_by_the_numbers_of_its_population():
+    # 60 % grey: a child's probability is 0.6; an adult's logit is ln 1.5 - 1, so 1 / (1 + e / 1.5) = 0.356
+    grey, predictor = np.full((300, 300), 153, np.uint8), TwoPopulations()
+    film = dicom(grey)
+    child, adult = predictor.predict(film, population="child"), predictor.predict(film, population="adult")
+    assert (child.probability, child.label, child.threshold) == (pytest.approx(0.6), "PNEUMONIA", 0.5)
+    assert adult.probability == pytest.approx(1 / (1 + np.e / 1.5))
+    assert (adult.label, adult.threshold) == ("NORMAL", 0.75)
+    assert adult.to_json()["population"] == {"name": "adult", "by": "request"}
+    assert child.strengths.max() == pytest.approx(np.log(1.5))  # above a floor of 0
+    assert adult.strengths.max() == 0  # below a floor of 2
+    with pytest.raises(PopulationError, match="Expected one of child, adult, received 'old'"):
+        predictor.predict(film, population="old")
+
+
+def test_age_in_the_file_comes_before_the_pixels():
+    grey, predictor = np.full((300, 300), 153, np.uint8), TwoPopulations()
+    predictor.unlike = -9.0  # looks like an adult, surely
+    assert predictor.predict(dicom(grey)).population == {"name": "adult", "by": "pixels"}
+    old = predictor.predict(dicom(grey, PatientAge="065Y"))
+    assert old.population == {"name": "adult", "by": "age"}
+    young = predictor.predict(dicom(grey, PatientAge="003Y"), population="adult")
+    assert young.population == {"name": "child", "by": "age"}
+    said = " ".join(young.warnings)
+    assert "The request says adult, the file's PatientAge says child" in said
+    assert "looks like that of adult: is it the right film?" in said
+    assert not any("adult" in warning for warning in old.warnings)
+
+
+def test_the_card_for_a_population_has_its_numbers_at_the_top():
+    card = TwoPopulations().card
+    adult = card.for_population("adult")
+    assert (adult.intercept, adult.threshold, adult.rule_out, adult.population) == (-1.0, 0.75, 0.75, "adult")
+    assert adult.contents["heatmap"]["floor"] == 2.0
+    assert card.for_population("child") is card
+    assert adult.for_population("child").thresholds == card.thresholds
+    alone = card.only("adult")
+    assert list(alone.populations) == ["adult"]
+    with pytest.raises(PopulationError):
+        alone.check_population("child")

@@ -1,5 +1,6 @@
 """Sample films, files made of pictures, and a model that a person can compute."""
 
+import dataclasses
 import io
 import json
 import math
@@ -11,7 +12,7 @@ from PIL import Image
 from pneumo.films.film import squash
 from pneumo.model.card import Card, find_card
 from pneumo.model.gate import Gate
-from pneumo.model.population import Population
+from pneumo.model.population import Population, Row
 from pneumo.model.predictor import Predictor
 
 SAMPLES = sorted(Path(__file__).resolve().parents[2].joinpath("static", "samples").glob("*.jpeg"))
@@ -68,3 +69,20 @@ class MeanGrey(Predictor):
     def look(self, pixels):
         mean = np.clip(squash(pixels, 224).mean() / 255, 0.001, 0.999)
         return np.full((14, 14), math.log(mean / (1 - mean))), np.array([self.unlike]), ()
+
+
+class TwoPopulations(MeanGrey):
+    """The same for children; for adults one logit less, and all thresholds at 0.75.
+
+    The pixels tell them apart by `unlike`: at -5 a child's film with a share of 0.73, above -4 surely, below -8 surely
+    an adult's.
+    """
+
+    def __init__(self):
+        super().__init__()
+        thresholds = dict.fromkeys(("screening", "balanced", "specific"), 0.75)
+        adult = Population((18, None), thresholds, 1.0, -1.0, 2.0, 1.0)
+        contents = self.card.contents | {"populations": {"child": {}, "adult": {"heatmap": {"floor": 2.0}}}}
+        both = {**self.card.populations, "adult": adult}
+        self.card = dataclasses.replace(self.card, populations=both, contents=contents)
+        self.row = Row(("child", "adult"), np.array([[0, -2]], np.float32), np.array([0, -11], np.float32))
