@@ -274,6 +274,7 @@ oninput = ({ target }) => {
     toggleMap(true);
   }
   if (target.name === "filter") refresh();
+  if (target.name === "operating_point") find("#gave").textContent = target.selectedOptions[0].dataset.gave;
 };
 onclick = ({ target }) => {
   const button = target.closest("button");

@@ -1,4 +1,4 @@
-"""What commands that read many films share: options, the model, all cores, a progress bar, and films that fail."""
+"""What `predict`, `evaluate` and `audit` share: options, the model, every core, progress, and unreadable films."""
 
 import sys
 from collections import deque
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from pneumo.model.predictor import Prediction, Predictor
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
-AHEAD = 2  # results per core that may wait for a slow film before them; this bounds the memory
+AHEAD = 2  # finished films a core that may wait for a slow one before them; more would fill the memory
 FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
-model_option = click.option(
-    "--model", metavar="NAME", help="A model in models/, or the path of a card. [default: PNEUMO_MODEL]"
-)
+model_option = click.option("--model", metavar="NAME", help="Model of models/, or path of a card; else PNEUMO_MODEL's.")
 point_option = click.option(
-    "--operating-point", type=click.Choice(POINTS), help="Whose threshold makes the label. [default: the model's]"
+    "--operating-point", type=click.Choice(POINTS), help="The threshold that makes the label; else the model's default."
 )
 
 population_option = click.option(
@@ -34,10 +32,10 @@ population_option = click.option(
 
 
 def load(model: str | None) -> "Predictor":
-    """Load the model of that name; it reads as many films at once as there are cores.
+    """Load the model of that name, to read as many films at once as there are cores.
 
-    One film per core with one thread each is faster than one film on all cores, because decoding runs in parallel too.
-    The answers are the same to the bit.
+    A film on each core, with one thread each, is faster than one film on all cores, because decoding runs side by side,
+    too. The answers are the same to the bit.
     """
     from pneumo.model.card import find_card, read_card
     from pneumo.model.predictor import Predictor
@@ -63,7 +61,7 @@ def read(
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Compute `work(item)` of each item on all cores, in order; the memory does not depend on their number.
+    """Compute `work(item)` of each item on every core, in their order; memory does not grow with their number.
 
     Threads are enough: the network and the decoders release Python's lock.
     """
@@ -76,19 +74,19 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Resu
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # after Ctrl-C or an error, only the films in progress are finished
+    finally:  # after Ctrl-C or an error only the films that are being read are finished
         pool.shutdown(cancel_futures=True)
 
 
 def progress(items: Iterable[Item], label: str, length: int, hidden: bool = False) -> Iterator[Item]:
-    """Pass the items on and show a progress bar on stderr, if that is a terminal."""
+    """Pass the items on, with a progress bar on stderr if that is a terminal."""
     hidden = hidden or not sys.stderr.isatty()
     with click.progressbar(items, length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield from bar
 
 
 def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[dict[str, str]]:
-    """Name on stderr the films whose result is a reason (a str), and return them for JSON."""
+    """Name on stderr, and return for JSON, the films whose result is the reason (a str) why they could not be read."""
     unreadable = [
         {"file": click.format_filename(film), "reason": reason}
         for film, reason in zip(films, results, strict=True)
@@ -100,9 +98,9 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
 
 
 def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":
-    """Choose the films of one part of the split; `hashes` are the files' SHA-256, in order.
+    """Take the films of one part of the split; warn if they are other files than those behind the card's figures.
 
-    Says on stderr if they are not the files behind the card's figures, for example copies of another size.
+    `hashes` are the SHA-256 of the examples' files, in order.
     """
     from pneumo.data.dataset import fingerprint, split
 

@@ -1,23 +1,21 @@
-"""`pneumo`: the group of its commands, of which `serve` and `check` are here, the others in modules of their own.
+"""`pneumo`: the group of its commands, each in a module of its own.
 
 Nothing is imported before a command needs it. What a person can act on becomes one sentence on stderr and exit code 2.
 """
-
-import os
-import sys
-from pathlib import Path
 
 import click
 
 from pneumo import __version__
 from pneumo.cli.audit import audit
+from pneumo.cli.compare import compare
 from pneumo.cli.data import data
+from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
 from pneumo.cli.pretrain import pretrain
+from pneumo.cli.serve import check, serve
 from pneumo.cli.train import recipes, train
-from pneumo.cli.training import compare, document
 from pneumo.errors import PneumoError
 
 
@@ -45,30 +43,5 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-@main.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Else PORT, else 5000.")
-def serve(port: int | None) -> None:
-    """Serve the page and the JSON endpoint with gunicorn."""
-    os.environ |= {"PORT": str(port)} if port else {}
-    # glibc gives back what large films took (docs/deploying.md)
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    # the folder of app.py, not the one from where it was called; settings may be paths from there
-    where = ["--config", "python:pneumo.web.server", "--pythonpath", str(Path(__file__).resolve().parents[2])]
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
-
-
-@main.command()
-def check() -> None:
-    """Check that the server could start: card, model, site profile, keys, settings. Before a reload:
-
-    pneumo check && kill -HUP PID
-    """
-    from pneumo.web.startup import check
-
-    card = check()
-    profile = f", site profile {card.profile}" if card.profile else ""
-    click.echo(f"{card.name} {card.version}{profile} can be served.")
-
-
-for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document):
+for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
     main.add_command(command)

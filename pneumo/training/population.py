@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pneumo.data.acquisition import EVERYDAY
+from pneumo.data.changes import EVERYDAY
 from pneumo.films.film import squash
 from pneumo.model.population import SURE, Row
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from pneumo import LABELS, __version__
-from pneumo.data.acquisition import EVERYDAY
+from pneumo.data.changes import EVERYDAY
 from pneumo.data.dataset import Example, load
 from pneumo.evaluation.thresholds import DEFAULT
 from pneumo.model.card import POINTS, Card, describe_file, read_card

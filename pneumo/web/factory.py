@@ -16,9 +16,7 @@ from pneumo.web.service import Service
 from pneumo.web.settings import read_flask_settings
 from pneumo.web.uploads import MemoryRequest
 
-HERE = Path(__file__).resolve().parent
-# A wheel has templates/ and static/ beside this file, a checkout at its top.
-ASSETS = HERE if (HERE / "templates").is_dir() else HERE.parents[1]
+ASSETS = Path(__file__).resolve().parent  # of templates/ and static/: in a checkout these are links to its top
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:

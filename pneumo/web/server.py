@@ -22,7 +22,7 @@ except PneumoError as error:
 
 wsgi_app = "app:create_app()"
 bind = f"[{read_host()}]:{chosen['PORT']}" if ":" in read_host() else f"{read_host()}:{chosen['PORT']}"
-# One a core: while a worker decodes a film, its model's threads are idle and the others' run (benchmarks/README.md).
+# One a core: while a worker decodes a film, its model's threads are idle and the others' run.
 workers = chosen["WEB_CONCURRENCY"]
 worker_class = "gthread"
 # As many as there may be requests with films inside, and some that are always free to refuse the next one, to answer

@@ -1,7 +1,6 @@
 """A site's profile replaces the operating points of the model it was made for, and of no other."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from pneumo.model.profile import apply_profile, apply_settings, write_profile
 from tests.support.cli import run
 from tests.support.films import SAMPLES, TwoPopulations
 
-ROOT = Path(__file__).parents[2]
 POINTS = {"screening": {"threshold": 0.0001}, "balanced": {"threshold": 0.0002}, "specific": {"threshold": 0.9999}}
 
 

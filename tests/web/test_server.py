@@ -7,11 +7,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from pneumo.model.card import find_card
-from tests.support.films import SAMPLES
-from tests.support.server import ROOT, Server, until
+from tests.support.films import SAMPLES, saved
+from tests.support.server import ROOT, Ask, Load, Server, megabytes, outcomes, until
 
 SERVE = ("-c", "from pneumo.cli.main import main; main()", "serve")
 FILM = "image/jpeg", SAMPLES[0].read_bytes()
@@ -95,6 +96,15 @@ def test_a_reload_serves_a_model_that_can_be_and_else_keeps_the_one_there_is(car
         card.write_text(json.dumps(contents | {"version": "whole"}))
         assert reload("") == "whole"
     assert server.process.returncode == 0
+
+
+def test_memory_goes_back_after_many_large_films(tmp_path):
+    picture = Image.effect_noise((2800, 2800), 40).convert("RGBA")
+    asks = [Ask("large", "/predict?force=1", "image/png", saved(picture, "PNG", compress_level=1), 200)]
+    with Server(tmp_path / "log", arguments=SERVE, folder=tmp_path, PYTHONPATH=ROOT) as server:
+        sent = Load(server.port, asks, clients=4, total=8).start().wait()
+        assert outcomes(sent) == {"right": 8}
+        assert megabytes(server.worker()) < 250  # 100 before; 31 MB for each film as it is decoded
 
 
 def test_it_listens_on_ipv6(tmp_path):

@@ -47,16 +47,26 @@ def test_what_means_nothing_is_refused_by_name(monkeypatch, name, text, expected
         read_numbers()
 
 
+GUNICORN = ("-m", "gunicorn")
+
+
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("command", "settings", "words"),
     [
-        ({"PNEUMO_PROXIES": "abc"}, "Expected PNEUMO_PROXIES to be a whole number from 0 to 9, received 'abc'."),
-        ({"PNEUMO_LOG": "xml"}, "Expected PNEUMO_LOG to be text or json, received 'xml'."),
-        ({"PNEUMO_OPERATING_POINT": "typo"}, "Expected one of screening, balanced, specific, received 'typo'."),
-        ({"PNEUMO_PROFILE": "nowhere.json"}, "Expected a site profile at nowhere.json, found none."),
+        (
+            GUNICORN,
+            {"PNEUMO_PROXIES": "abc"},
+            "Expected PNEUMO_PROXIES to be a whole number from 0 to 9, received 'abc'.",
+        ),
+        (GUNICORN, {"PNEUMO_LOG": "xml"}, "Expected PNEUMO_LOG to be text or json, received 'xml'."),
+        (
+            ["app.py"],
+            {"PNEUMO_OPERATING_POINT": "typo"},
+            "Expected one of screening, balanced, specific, received 'typo'.",
+        ),
+        (GUNICORN, {"PNEUMO_PROFILE": "nowhere.json"}, "Expected a site profile at nowhere.json, found none."),
     ],
 )
-@pytest.mark.parametrize("command", [["-m", "gunicorn"], ["app.py"]])
 def test_a_server_that_nobody_could_use_does_not_start_and_says_why_in_one_sentence(command, settings, words):
     variables = environment(PORT=free_port(), **settings)
     done = subprocess.run([sys.executable, *command], cwd=ROOT, env=variables, capture_output=True, text=True)
