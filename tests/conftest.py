@@ -12,7 +12,7 @@ from pneumo.model.predictor import Predictor
 from tests.support.films import SAMPLES, MeanGrey
 
 # Seconds of each are many; they come first, so that no process is left with one of them while the other has ended.
-LONGEST = ("test_recipes", "test_training", "test_dicom", "test_pretraining", "test_experiments")
+LONGEST = ("test_recipes", "test_train", "test_dicom", "test_pretraining")
 
 
 def pytest_collection_modifyitems(items):
@@ -44,7 +44,7 @@ def small_films():
 
 @pytest.fixture(scope="session")
 def tiny_chest_xray(small_films, tmp_path_factory):
-    """A folder with train/: 20 normals of 10 children, 10 bacterial and 10 viral of 20; read it, do not write into it.
+    """A folder with train/: 20 normals of 10 patients, 10 bacterial and 10 viral of 20; read it, do not write into it.
 
     The films are the four sample films, each time cropped and darkened a little more.
     """

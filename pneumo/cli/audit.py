@@ -60,7 +60,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
         [x for x, ok in zip(of, readable, strict=True) if ok] for of in (examples, results, hashes)
     )
     target = np.array([film.target for film in films])
-    children = dataset.children(films, hashes)
+    children = dataset.number_patients(films, hashes)
     names = {"all": FEATURES, **GROUPS}
     fitting = progress(names, "fitting trees to acquisition", len(names))
     scores = {name: nuisance_score(measured, target, children, names[name]) for name in fitting}

@@ -1,4 +1,4 @@
-"""`pneumo data`: get *Chest X-Ray Images (Pneumonia)* from Kaggle, and say what is in a copy of it."""
+"""`pneumo data`: download *Chest X-Ray Images (Pneumonia)* from Kaggle, and check a copy of it."""
 
 import hashlib
 import shutil
@@ -16,6 +16,13 @@ SOURCE = "Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, lice
 DEFAULT = Path("data/chest_xray")
 SPLITS = ("train", "val", "test")
 NESTED = ("", "chest_xray", "chest_xray/chest_xray")  # Kaggle's archive holds its own copy, one folder deeper
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=DEFAULT,
+    show_default=True,
+    help="The data set as Kaggle unpacks it; only its train folder is used.",
+)
 
 
 @click.command()
@@ -37,7 +44,7 @@ def data(folder: Path, fetch: bool) -> None:
 
 
 def find(folder: Path) -> Path | None:
-    """The folder in or below `folder` that holds train/NORMAL, val/NORMAL or test/NORMAL."""
+    """Find the folder, `folder` or one below it, that holds train/NORMAL, val/NORMAL or test/NORMAL."""
     for place in (folder / inner for inner in NESTED):
         if any((place / split / "NORMAL").is_dir() for split in SPLITS):
             return place
@@ -55,7 +62,7 @@ def download(folder: Path) -> None:
     from kagglehub import exceptions
 
     if folder.is_symlink():
-        folder.unlink()  # `find` has seen that it leads to no data set
+        folder.unlink()  # it leads to no data set, or `find` would have found one
     elif folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"Expected {folder} to be empty or missing, found other files in it.")
     try:
@@ -83,7 +90,7 @@ def download(folder: Path) -> None:
 
 
 def check(folder: Path) -> Iterator[str]:
-    """Read every film of `folder/{train,val,test}`, as far as they exist, and tell line by line what is there."""
+    """Read every film of `folder/{train,val,test}`, as far as they exist, and describe them line by line."""
     from pneumo.data import dataset
 
     splits = {split: dataset.scan(folder / split) for split in SPLITS if (folder / split).is_dir()}
@@ -109,9 +116,9 @@ def check(folder: Path) -> Iterator[str]:
     yield f"{'folder':<15}" + "".join(f"{head:>11}" for head in heads)
     for split, examples in splits.items():
         yield row(split, examples)
-    groups = [where for where in same.values() if len(where) > 1]
-    across = sum(len(set(where)) > 1 for where in groups)
-    yield f"byte-identical: {len(groups)} groups of {sum(map(len, groups))} files, {across} of them across folders"
+    copies = [where for where in same.values() if len(where) > 1]
+    across = sum(len(set(where)) > 1 for where in copies)
+    yield f"byte-identical: {len(copies)} groups of {sum(map(len, copies))} files, {across} of them across folders"
     if "train" in splits:
         yield f"our split of train, by patient, identical files together (seed {dataset.SPLIT_SEED}):"
         try:
@@ -125,7 +132,7 @@ def check(folder: Path) -> Iterator[str]:
 
 
 def _digest(path: Path) -> tuple[str, str | None]:
-    """SHA-256 of a film, and the reason if it cannot be read."""
+    """Hash a film with SHA-256, and give the reason if it cannot be read."""
     from pneumo.films.images import decode
 
     content = path.read_bytes()

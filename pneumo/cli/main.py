@@ -13,8 +13,11 @@ from pneumo import __version__
 from pneumo.cli.audit import audit
 from pneumo.cli.data import data
 from pneumo.cli.evaluate import evaluate
+from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
-from pneumo.cli.training import COMMANDS
+from pneumo.cli.pretrain import pretrain
+from pneumo.cli.train import recipes, train
+from pneumo.cli.training import compare, document
 from pneumo.errors import PneumoError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,5 +59,5 @@ def serve(port: int | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
 
 
-for command in (predict, evaluate, audit, data, *COMMANDS):
+for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document):
     main.add_command(command)

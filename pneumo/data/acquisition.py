@@ -1,8 +1,8 @@
-"""What a film tells besides the chest: how it was acquired, processed and saved; and the same film without that.
+"""Acquisition features: how a film was acquired, processed and saved; and the same film without their trace.
 
-None of these numbers knows what a lung is. Where they tell the labels of a folder apart, so may a network, and its
-metrics then say little of pneumonia (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021, doi
-10.1038/s42256-021-00338-7). `audit` measures how far that goes. Knows nothing of labels or networks.
+None of these numbers knows what a lung is. If they tell the labels of a folder apart, a network can learn them instead
+of pneumonia, and its metrics then say little (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021,
+doi 10.1038/s42256-021-00338-7). `audit` measures how far that goes. Knows nothing of labels or networks.
 """
 
 import functools
@@ -120,10 +120,10 @@ def jpeg_quality(data: bytes) -> int:
 def interventions(
     measured: Sequence[dict[str, float]], typical: np.ndarray
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """By name, what takes nuisances out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
+    """List, by name, the changes that take acquisition out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
 
-    `measured` are the `features` of the films that will be changed: from them come the common sharpness and tone.
-    `typical` (SIZE, SIZE) uint8 is one of them, see `most_typical`: it lends all of them its spectrum and histogram.
+    `measured` are the `features` of the films to be changed: they give the common sharpness and tone. `typical`
+    (SIZE, SIZE) uint8 is one of these films, see `most_typical`: its spectrum and histogram are given to all of them.
     """
     mean, deviation = (float(np.median([one[name] for one in measured])) for name in ("mean", "deviation"))
     common = np.percentile([np.hypot(one["across_1"], one["down_1"]) for one in measured], COMMON_SHARPNESS)
@@ -145,7 +145,7 @@ def jpeg(film: np.ndarray, quality: int) -> np.ndarray:
     return decode(buffer.getvalue()).pixels
 
 
-# By name, what happens to a film on its way without changing what a reader sees: the label should stay.
+# Changes that happen to films in daily use and that a reader would not mind: the label should stay.
 EVERYDAY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flipped left to right": lambda film: np.ascontiguousarray(film[:, ::-1]),
     "brighter by a fifth": lambda film: (1.2 * film).round().clip(0, 255).astype(np.uint8),

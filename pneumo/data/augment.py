@@ -1,10 +1,10 @@
-"""What may differ between two films of the same chest: the training-time augmentation, and the only imgaug import.
+"""Augmentation in training: what may differ between two films of the same chest. The only import of imgaug.
 
-Four families: geometry (how the child lay), intensity (exposure and processing), acquisition (sharpness and
-compression), framing (collimation, border, laterality markers). The last two exist because in this data set sharpness,
-border and markers alone tell the classes apart: normals were acquired larger and sharper, with more black border. A
-network must not live on that (`pneumo audit`). A fifth, exchange, takes sharpness and tone from another film, of
-whichever class: what varies at random within a class no longer tells it from the other.
+Four families: geometry (the patient's position), intensity (exposure and processing), acquisition (sharpness and
+compression), framing (collimation, border, laterality markers). The last two are there because in Kermany's data set
+sharpness, border and markers alone tell the classes apart: normals are larger and sharper, with more black border. A
+network must not learn that (`pneumo audit`). A fifth, exchange, gives a film the sharpness and tone of another film of
+either class, so that they no longer tell the classes apart.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def intensity() -> list[iaa.Augmenter]:
 
 
 def acquisition(share: float = 1.0) -> list[iaa.Augmenter]:
-    """Blur, down-and-up sampling, sharpening, noise, JPEG of quality 20 to 80; `share` scales their probabilities."""
+    """Blur, down- and upsampling, sharpening, noise, JPEG of quality 20 to 80; `share` scales their probabilities."""
     return [
         # three draws, not iaa.OneOf, which does not follow the seed
         iaa.Sometimes(0.25 * share, iaa.GaussianBlur((0.3, 1.6))),
@@ -61,8 +61,8 @@ def acquisition(share: float = 1.0) -> list[iaa.Augmenter]:
     ]
 
 
-def _blackened(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
-    """Up to 12 % of each side black, and in half of the films a square of 8 to 24 % in every corner."""
+def _blacken(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
+    """Blacken up to 12 % of each side, and in half of the films a square of 8 to 24 % in every corner."""
     covered = []
     for film in films:
         film = film.copy()
@@ -98,16 +98,16 @@ def framing() -> list[iaa.Augmenter]:
                 cval=(0, 128),
             ),
         ),
-        iaa.Sometimes(0.25, iaa.Lambda(func_images=_blackened)),
+        iaa.Sometimes(0.25, iaa.Lambda(func_images=_blacken)),
     ]
 
 
 def exchange() -> list[iaa.Augmenter]:
-    """In half of the films, sharpness and tone of another of them."""
-    return [iaa.Sometimes(0.5, iaa.Lambda(func_images=_exchanged))]
+    """In half of the films, the sharpness and tone of another film of the batch."""
+    return [iaa.Sometimes(0.5, iaa.Lambda(func_images=_exchange))]
 
 
-def _exchanged(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
+def _exchange(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
     order = random.permutation(len(films))
     return [
         acquired_like(film[..., 0], films[other][..., 0])[..., None] for film, other in zip(films, order, strict=True)
@@ -115,7 +115,7 @@ def _exchanged(films: list[np.ndarray], random: np.random.Generator, *_: object)
 
 
 def films(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
-    """All four families, plus one erased rectangle in half of the films: what this project trains with."""
+    """All four families, and an erased rectangle in half of the films: what this project's base trains with."""
     rectangle = iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0)
     return [
         *geometry(),
@@ -146,8 +146,8 @@ def _plain() -> list[iaa.Augmenter]:
     ]
 
 
-# By name, as recipes and cards say it. Only "films" and what exchanges know of acquisition; the others are what
-# published projects did, with the usual ranges of their tutorials where they name none.
+# By the names that recipes and cards use. "films" and "films, exchanged" are this project's; the others are those of
+# published projects, with the usual ranges of their tutorials where they name none.
 AUGMENTATIONS: dict[str, Callable[[float], list[iaa.Augmenter]]] = {
     "films": films,
     "films, exchanged": lambda share: [*exchange(), *films(share)],
@@ -159,17 +159,16 @@ AUGMENTATIONS: dict[str, Callable[[float], list[iaa.Augmenter]]] = {
         iaa.Fliplr(0.5),
     ],
     "flip, crop, jitter, shift, rotation": lambda _: _plain(),
-    "exchange, flip, crop, jitter, shift, rotation": lambda _: [*exchange(), *_plain()],
 }
 
 
 def pipeline(seed: int, acquisition_share: float = 1.0, name: str = "films") -> iaa.Augmenter:
-    """The augmentation of that name in AUGMENTATIONS; the same seed gives the same pictures."""
+    """Build the augmentation of that name in AUGMENTATIONS; the same seed gives the same pictures."""
     whole = iaa.Sequential(AUGMENTATIONS[name](acquisition_share))
-    whole.seed_(seed)  # `seed=` would leave the children on imgaug's global generator
+    whole.seed_(seed)  # `seed=` would leave the augmenters inside on imgaug's global generator
     return whole
 
 
 def augment(films: np.ndarray, seed: int, acquisition_share: float = 1.0, name: str = "films") -> np.ndarray:
-    """Augment (n, H, W) uint8 to the same shape and type."""
+    """Augment films (n, H, W) uint8 -> (n, H, W) uint8."""
     return pipeline(seed, acquisition_share, name)(images=films[..., None])[..., 0]

@@ -1,8 +1,8 @@
-"""A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays and batches.
+"""A folder of films -> examples with patient keys -> patient-disjoint parts -> arrays.
 
-Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj);
-of other names each is its own patient, unless films lie in a folder for each, who is called as the folder is, in
-whichever of the two. Knows nothing of networks.
+Knows the file names of *Chest X-Ray Images (Pneumonia)* (Kermany, Zhang, Goldbaum, doi 10.17632/rscbjbr9sj). A film
+with another name is a patient of its own, unless it lies in a folder within NORMAL or PNEUMONIA: all films in folders
+of that name are of one patient. Knows nothing of networks.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from pneumo.films.images import decode
 from pneumo.films.preprocessing import prepare
 
 AETIOLOGIES = ("normal", "bacteria", "virus")
+OTHER = "OTHER"  # findings, but no pneumonia
+Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares 0..1 of the film's width and height
 PARTS = ("train", "validation", "internal_test")
 SPLIT_SEED = 0
 _PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
@@ -31,25 +33,35 @@ _SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"} | _DICOM
 
 @dataclass(frozen=True)
 class Example:
-    """One film on disk: `label` is one of LABELS; `aetiology` one of AETIOLOGIES, or None where the name is silent."""
+    """One film on disk. What is unknown is None.
+
+    `label` is one of LABELS or OTHER, `aetiology` one of AETIOLOGIES, `patient` a key, `age` in years, `view` "AP" or
+    "PA", `source` the hospital's folder, `read_by` where the label comes from, `boxes` where radiologists saw an
+    opacity.
+    """
 
     path: Path
     label: str
     aetiology: str | None
     patient: str
+    age: int | None = None
+    view: str | None = None
+    source: str | None = None
+    read_by: str | None = None
+    boxes: tuple[Box, ...] | None = None
 
     @property
     def target(self) -> int:
-        """1 for pneumonia, 0 for normal."""
-        return LABELS.index(self.label)
+        """1 for pneumonia, 0 for normal and other films."""
+        return int(self.label == "PNEUMONIA")
 
 
 def patient_key(name: str, label: str) -> tuple[str, str | None]:
-    """Patient key and aetiology of a film that lies in the folder `label`.
+    """Read patient key and aetiology from the name of a film in the folder `label`.
 
-    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients. Viewers export
-    DICOM files as IM-0001-0001.dcm, of whoever it is: those names tell nothing, and none does that contradicts the
-    folder.
+    The numbering restarts for each aetiology: person12_bacteria and person12_virus are two patients. Two kinds of names
+    tell nothing: those of DICOM files, since viewers export any patient's as IM-0001-0001.dcm, and those that
+    contradict the folder.
     """
     path = Path(name)
     stem = bare_name(path)
@@ -62,15 +74,15 @@ def patient_key(name: str, label: str) -> tuple[str, str | None]:
 
 
 def bare_name(path: Path) -> str:
-    """The file's name without a suffix of ours: 1.2.840.7, as archives name DICOM files, has none."""
+    """Drop the suffix of a picture from a file's name; 1.2.840.7, as archives name DICOM files, has none."""
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
 def is_picture(path: Path) -> bool:
-    """Tell a picture from what else lies in a folder, by its name (macOS leaves `._name` files behind).
+    """Tell a picture from other files in a folder by its name (macOS leaves `._name` files behind).
 
     Archives name DICOM files IM0001 or 1.2.840.7: where a name has no suffix, or a number as suffix, the file's prefix
-    tells (PS3.10 7.1). DICOMDIR is their table of contents.
+    is read (PS3.10 7.1). DICOMDIR is an archive's table of contents.
     """
     if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
@@ -84,21 +96,21 @@ def is_picture(path: Path) -> bool:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except PermissionError:
-        return True  # whoever reads it says so
+        return True  # reading it will raise, with its name
 
 
-def scan(folder: Path) -> list[Example]:
-    """List the films of `folder/{NORMAL,PNEUMONIA}`, sorted by path.
+def scan(folder: Path, *more: str) -> list[Example]:
+    """List the films of `folder/{NORMAL,PNEUMONIA}`, and in the folders called as in `more`, sorted by label and path.
 
-    Those in a folder within these are of one patient, who is called as the folder is.
+    Films in a folder within these are of one patient, whose key is the folder's name.
 
     Raises:
-        FileNotFoundError: one of the two folders is missing or holds no picture.
+        FileNotFoundError: NORMAL or PNEUMONIA is missing or holds no picture.
     """
     examples = []
-    for label in LABELS:
+    for label in (*LABELS, *more):
         paths = sorted(filter(is_picture, (folder / label).rglob("*"))) if (folder / label).is_dir() else []
-        if not paths:
+        if not paths and label in LABELS:
             raise FileNotFoundError(f"Expected films in {folder / label}, found none.")
         for path in paths:
             patient, aetiology = patient_key(path.name, label)
@@ -109,18 +121,18 @@ def scan(folder: Path) -> list[Example]:
 
 
 def content_hashes(examples: Iterable[Example]) -> list[str]:
-    """SHA-256 of every file, in order."""
+    """Hash every file with SHA-256, in order."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda example: hashlib.sha256(example.path.read_bytes()).hexdigest(), examples))
 
 
 def fingerprint(hashes: Iterable[str]) -> str:
-    """One SHA-256 for a set of files, whatever their names and order."""
+    """Reduce the SHA-256 of some files to one that does not depend on their names and order."""
     return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
-def children(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
-    """Number of the child behind every film: (n,) int. Two patient keys that share a byte-identical film are one."""
+def number_patients(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
+    """Number the patient behind every film: (n,) int. Two patient keys that share a byte-identical film are one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -133,38 +145,59 @@ def children(examples: Sequence[Example], hashes: Sequence[str]) -> np.ndarray:
 
 
 def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_SEED) -> dict[str, list[Example]]:
-    """Divide into about 80/10/10 by patient, stratified by aetiology; byte-identical films stay together.
+    """Divide films into PARTS, about 80/10/10, by patient, stratified by aetiology; identical files stay together.
 
     Raises:
         PneumoError: fewer than ten patients, fewer than ten films of every aetiology, or a part without a label.
     """
+    part_of = divide(examples, number_patients(examples, hashes), seed)
+    return {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
+
+
+def divide(examples: Sequence[Example], patients: np.ndarray, seed: int) -> np.ndarray:
+    """Assign films, whose patients are numbered (n,), to parts as `split` does: indices into PARTS, (n,)."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata, child = [example.aetiology or example.label for example in examples], children(examples, hashes)
-    if (patients := len(set(child))) < 10 or max(Counter(strata).values()) < 10:
+    strata = [example.aetiology or example.label for example in examples]
+    if (count := len(set(patients.tolist()))) < 10 or max(Counter(strata).values()) < 10:
         raise PneumoError(
-            f"Expected at least ten patients and ten films of a kind to split, received {patients} patients and "
+            f"Expected at least ten patients and ten films of a kind to split, received {count} patients and "
             f"{dict(Counter(strata))}."
         )
-    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, child)
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, patients)
     part_of = np.zeros(len(examples), int)
     for part, (_, held_out) in zip((2, 1), folds, strict=False):
         part_of[held_out] = part
-    parts = {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
-    for name, part in parts.items():
-        if len({example.label for example in part}) < len(LABELS):
-            raise PneumoError(f"Too few patients to split: no film of one label would be in {name.replace('_', ' ')}.")
-    return parts
+    targets = np.array([example.target for example in examples])
+    for part, name in enumerate(PARTS):
+        if len(set(targets[part_of == part].tolist())) < len(LABELS):
+            words = name.replace("_", " ")
+            raise PneumoError(f"Too few patients to split: one of the two labels would have no film in {words}.")
+    return part_of
 
 
-def load(examples: Sequence[Example], size: int, steps: Sequence[str] = ()) -> np.ndarray:
-    """Decode and prepare every film: (n, size, size) uint8. An unreadable film raises, with its name."""
+def read_parts(folder: Path) -> dict[str, list[Example]]:
+    """Scan `folder` and split its films by patient."""
+    examples = scan(folder)
+    return split(examples, content_hashes(examples))
 
-    def one(example: Example) -> np.ndarray:
+
+def load(examples: Sequence[Example], size: int, steps: Sequence[str] = (), path: Path | None = None) -> np.ndarray:
+    """Decode and prepare every film: (n, size, size) uint8. An unreadable film raises, with its name.
+
+    With `path` the films are written to that .npy file and mapped from there, so that memory does not grow with n.
+    """
+    shape = (len(examples), size, size)
+    films = np.lib.format.open_memmap(path, "w+", np.uint8, shape) if path else np.empty(shape, np.uint8)
+
+    def prepare_one(index: int) -> None:
         try:
-            return prepare(decode(example.path.read_bytes(), size).pixels, size, steps)[0]
+            film = decode(examples[index].path.read_bytes(), size).pixels
+            films[index] = prepare(film, size, steps)[0]
         except PneumoError as error:
-            raise type(error)(f"{example.path}: {error}") from None
+            raise type(error)(f"{examples[index].path}: {error}") from None
 
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(one, examples)))
+        for _ in pool.map(prepare_one, range(len(examples))):
+            pass
+    return films

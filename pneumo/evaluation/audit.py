@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumo import LABELS
 from pneumo.data.acquisition import FEATURES, GROUPS, features
-from pneumo.data.dataset import Example, children, content_hashes
+from pneumo.data.dataset import Example, content_hashes, number_patients
 from pneumo.errors import PneumoError
 from pneumo.evaluation.metrics import bootstrap, effective, measure, share_intervals, summary
 from pneumo.model.card import sigmoid
@@ -85,7 +85,7 @@ def score_films(examples: Sequence[Example]) -> np.ndarray:
     """
     with ThreadPoolExecutor() as pool:
         measured = list(pool.map(lambda example: features(example.path.read_bytes()), examples))
-    return nuisance_score(measured, [e.target for e in examples], children(examples, content_hashes(examples)))
+    return nuisance_score(measured, [e.target for e in examples], number_patients(examples, content_hashes(examples)))
 
 
 def separation(target: np.ndarray, scores: Mapping[str, np.ndarray], patients: Sequence) -> dict:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumo import LABELS
-from pneumo.data.dataset import Example, children, content_hashes, patient_key, scan
+from pneumo.data.dataset import Example, content_hashes, number_patients, patient_key, scan
 from pneumo.errors import RunError
 from pneumo.evaluation.metrics import intervals
 from pneumo.evaluation.thresholds import worth
@@ -52,7 +52,7 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
         "internal_test": {
             "file": [example.path.name for example in examples],
             "target": [example.target for example in examples],
-            "child": children(examples, content_hashes(examples)).tolist(),
+            "child": number_patients(examples, content_hashes(examples)).tolist(),
             "probability": probability,
         },
         "audit": audited(predictor, parts),
@@ -75,7 +75,7 @@ def audited(predictor: "Predictor", parts: dict[str, list[Example]]) -> dict:
     result = audit(
         np.array([film.target for film in films]),
         score_films(every)[inside],
-        children(films, content_hashes(films)),
+        number_patients(films, content_hashes(films)),
         card.slope * raw + card.intercept,
         np.vectorize(predictor.probability)(raw),
         card.threshold,
@@ -146,7 +146,7 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
         "epochs": epochs,
         "seconds_an_epoch": seconds,
         "last_block": last_block(card["receipt"]),
-        "waiting": card["receipt"]["waiting"],
+        "waiting": card["receipt"].get("waiting"),
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
         "served": card["precision"],

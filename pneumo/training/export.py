@@ -23,13 +23,13 @@ def export(
     layers: Sequence[str] = GATE_LAYERS["vgg16"],
     precision: str = "int8",
 ) -> None:
-    """Write `networks.served_model` in float32, or as full-integer int8, calibrated on `films` (n, H, W) uint8.
+    """Write `networks.served_model` in float32, or as full-integer int8 calibrated on `films` (n, H, W) uint8.
 
-    Of int8, what makes the map of the features stays in float32, so that the logits do not move in steps of 1/256 of
-    their range, and so do the averages that the gate looks at.
+    In int8, the layers that make the map stay in float32, since the logits would move in steps of 1/256 of their range;
+    so do the averages that the gate reads.
 
     Raises:
-        ValueError: the converter put in an operation that plain LiteRT does not have.
+        ValueError: the converter used an operation that plain LiteRT does not have.
     """
     from ai_edge_litert.interpreter import Interpreter
     from litert_quantizer import qtyping, quantizer, recipe
@@ -37,8 +37,8 @@ def export(
     size = model.input.shape[1]
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "float.tflite")
-        logging.getLogger("tensorflow").setLevel(logging.WARNING)  # it would say where temporary files lie
-        with contextlib.redirect_stdout(io.StringIO()):  # and so would this
+        logging.getLogger("tensorflow").setLevel(logging.WARNING)  # it would name temporary files
+        with contextlib.redirect_stdout(io.StringIO()):  # and so would this one
             served_model(model, layers).export(plain, format="litert", verbose=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         if precision == "float32":

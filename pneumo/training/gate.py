@@ -1,8 +1,8 @@
 """Teach the gate: films as they are and turned, pictures that are no films -> its parameters and limits.
 
-What is no film is made from films (shuffled tiles, small details), drawn (noise, gradients, text, one grey), and taken
-from folders, where there are any. All pictures of the folders teach; they are measured by other gates, each taught
-without a part of them, no patient on both sides.
+Pictures that are no films are made from films (shuffled tiles, small details), drawn (noise, gradients, text, one
+grey) and read from folders, where there are any. The gate learns from all pictures of the folders. What it does with
+them is measured by cross-validation: by gates that were taught without a fold of them, no patient on both sides.
 """
 
 import re
@@ -18,14 +18,14 @@ from pneumo.errors import PneumoError
 from pneumo.films.images import decode
 from pneumo.model.gate import ARRAYS, FRONTAL, KINDS, LIMITS, OTHER, Gate, Verdict
 
-FILMS = 700  # plain and as many augmented ones
+FILMS = 700  # as they are, and as many augmented
 TURNED = 300
 COMPONENTS = 150
 REFUSED_SHARE = 0.003  # of validation's films, by each of the two limits: together below 1 %
 DOUBTFUL_SHARE = 0.02
 DRAWN = 30  # of each sort
-MARGIN = 1.15  # what is no film lies far beyond, and films of other hospitals a little
-FOLDER_WEIGHT = 1.5  # there are fewer pictures in the folders than films
+MARGIN = 1.15  # of the largest distance: pictures that are no films lie far beyond, films of other hospitals a little
+FOLDER_WEIGHT = 1.5  # of a picture from a folder, since there are fewer of them than films
 FOLDS = 4  # of the pictures of each folder, by patient
 Pictures = tuple[list[np.ndarray], np.ndarray]  # (H, W) uint8 each, and the fold of each, (n,)
 TURNS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], ...]] = {
@@ -35,8 +35,8 @@ TURNS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], ...]] = {
 }
 
 
-def shuffled(film: np.ndarray, tiles: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut (S, S) uint8 into tiles × tiles and put them together in another order: film everywhere, no chest."""
+def shuffle(film: np.ndarray, tiles: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut (S, S) uint8 into tiles × tiles and reorder them: film everywhere, no chest."""
     side = len(film) // tiles
     cut = [film[r * side : (r + 1) * side, c * side : (c + 1) * side] for r in range(tiles) for c in range(tiles)]
     order = rng.permutation(len(cut))
@@ -45,15 +45,15 @@ def shuffled(film: np.ndarray, tiles: int, rng: np.random.Generator) -> np.ndarr
     return np.block([[cut[order[r * tiles + c]] for c in range(tiles)] for r in range(tiles)])
 
 
-def detail(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def cut_detail(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Cut a square of a fifth to two fifths of the side out of (S, S) uint8."""
     side = int(rng.integers(len(film) // 5, 2 * len(film) // 5))
     top, left = rng.integers(0, len(film) - side, 2)
     return film[top : top + side, left : left + side]
 
 
-def drawn(rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """One each of: one grey, even noise, normal noise, clouds, a gradient, a page of text; (H, W) uint8."""
+def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Draw one each of: one grey, even noise, normal noise, clouds, a gradient, a page of text; (H, W) uint8."""
     height, width = rng.integers(150, 500, 2)
     yield np.full((height, width), rng.integers(256), np.uint8)
     yield rng.integers(0, 256, (height, width), np.uint8)
@@ -72,10 +72,10 @@ def drawn(rng: np.random.Generator) -> Iterator[np.ndarray]:
     yield np.asarray(page)
 
 
-def pictures(folder: Path | None) -> Pictures:
-    """Every picture below `folder` that decodes, in the order of their names, and its fold; none without a folder.
+def read_pictures(folder: Path | None) -> Pictures:
+    """Read the pictures below `folder` that decode, in the order of their names, and the fold of each.
 
-    All of a patient are in one fold: ChestX-ray8 names films PATIENT_NUMBER.
+    All pictures of a patient are in one fold: ChestX-ray8 names films PATIENT_NUMBER. Without a folder there are none.
     """
     found, folds, patients = [], [], {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()) if folder else ():
@@ -96,29 +96,21 @@ def teach(
     path: Path,
     seed: int = 0,
 ) -> dict:
-    """Fit the gate, write its arrays to `path`, and return what a card says of it: limits, how they came, what they do.
+    """Fit the gate, write its arrays to `path`, and return what the card says of it: limits, films, measurements.
 
     `features` makes (d,) float32 of (H, W) uint8. `films` has (n, S, S) uint8 of each part: train teaches, validation
-    sets the limits, the internal test only measures. `others` are pictures of anything else, `elsewhere` frontal films
-    of other hospitals, both of `pictures`.
+    sets the limits, the internal test is only measured. `others` are pictures of anything else, `elsewhere` frontal
+    films of other hospitals, both from `read_pictures`.
     """
-    rng = np.random.default_rng(seed)
-    chosen = films["train"][rng.permutation(len(films["train"]))[: 2 * FILMS]]
-    plain, changed = chosen[::2], augment(chosen[1::2], seed)
-    some = np.concatenate([plain[:TURNED], changed[:TURNED]])
-    made = [shuffled(film, 2 + 2 * (i % 2), rng) for i, film in enumerate(some[::2])]
-    made += [detail(film, rng) for film in some[::2]]
-    made += [picture for _ in range(DRAWN) for picture in drawn(rng)]
 
     def seen(group: Iterable[np.ndarray]) -> np.ndarray:
         return np.array([features(np.ascontiguousarray(one)) for one in group], np.float32)
 
-    taught = [(FRONTAL, seen(plain)), (FRONTAL, seen(changed)), (OTHER, seen(made))]
-    taught += [(kind, seen(turned(some, kind))) for kind in TURNS]
+    taught = [(kind, seen(group)) for kind, group in _make_examples(films["train"], seed)]
     known, of_others, of_elsewhere = seen(films["validation"]), seen(others[0]), seen(elsewhere[0])
 
-    def gate_without(fold: int | None) -> Gate:
-        """The gate, taught by all but that fold of the folders' pictures."""
+    def teach_without(fold: int | None) -> Gate:
+        """Teach a gate with all but that fold of the folders' pictures."""
         away = of_elsewhere[elsewhere[1] != fold]
         examples = [(kind, x, 1.0) for kind, x in taught]
         examples += [(OTHER, of_others[others[1] != fold], FOLDER_WEIGHT), (FRONTAL, away, FOLDER_WEIGHT)]
@@ -132,60 +124,69 @@ def teach(
             seed,
         )
 
-    gate = gate_without(None)
+    gate = teach_without(None)
     np.savez(path, **{name: getattr(gate, name) for name in ARRAYS})
-    left_out = {fold: gate_without(fold) for fold in sorted({*others[1].tolist(), *elsewhere[1].tolist()})}
+    left_out = {fold: teach_without(fold) for fold in sorted({*others[1].tolist(), *elsewhere[1].tolist()})}
 
-    def refusals(verdicts: list[Verdict]) -> dict:
-        refused = [verdict for verdict in verdicts if verdict.refused]
-        return {
-            "n": len(verdicts),
-            "refused": len(refused) / len(verdicts),
-            "doubtful": float(np.mean([verdict.doubtful for verdict in verdicts])),
-            "taken_for": {kind: sum(v.kind == kind for v in refused) for kind in KINDS[1:]},
-        }
-
-    def unseen(x: np.ndarray, folds: np.ndarray) -> list[Verdict]:
-        return [left_out[fold].judge(one) for one, fold in zip(x, folds.tolist(), strict=True)]
-
+    folders = ("frontal films elsewhere", "other pictures")
     fresh, test = np.random.default_rng(seed + 1), films["internal_test"]
-    measured = {"internal_test": test, "drawn pictures": [picture for _ in range(DRAWN) for picture in drawn(fresh)]}
-    measured |= {kind: turned(test, kind) for kind in TURNS}
-    verdicts = {name: [gate.judge(one) for one in seen(group)] for name, group in measured.items()}
-    verdicts["validation"] = [gate.judge(one) for one in known]
-    verdicts["frontal films elsewhere"] = unseen(of_elsewhere, elsewhere[1])
-    verdicts["other pictures"] = unseen(of_others, others[1])
-    order = ("validation", "internal_test", "frontal films elsewhere", "other pictures", "drawn pictures", *TURNS)
+    drawn = [picture for _ in range(DRAWN) for picture in draw(fresh)]
+    verdicts = {"validation": [gate.judge(one) for one in known]}
+    verdicts["internal_test"] = [gate.judge(one) for one in seen(test)]
+    for name, x, folds in zip(folders, (of_elsewhere, of_others), (elsewhere[1], others[1]), strict=True):
+        verdicts[name] = [left_out[fold].judge(one) for one, fold in zip(x, folds.tolist(), strict=True)]
+    for name, group in {"drawn pictures": drawn, **{kind: turn(test, kind) for kind in TURNS}}.items():
+        verdicts[name] = [gate.judge(one) for one in seen(group)]
+    kinds = [*taught, (FRONTAL, of_elsewhere), (OTHER, of_others)]
     return {
         "limits": {name: getattr(gate, name) for name in LIMITS},
         "rule": f"either limit refuses {REFUSED_SHARE:.1%} of validation films and doubts {DOUBTFUL_SHARE:.0%}; the "
         f"distance counts films elsewhere, too, and has a margin of {MARGIN}",
-        "taught": {
-            kind: sum(len(x) for name, x in taught if name == kind)
-            + {FRONTAL: len(of_elsewhere), OTHER: len(of_others)}.get(kind, 0)
-            for kind in KINDS
-        },
-        "of folders": {"frontal films elsewhere": len(of_elsewhere), "other pictures": len(of_others)},
+        "taught": {kind: sum(len(x) for name, x in kinds if name == kind) for kind in KINDS},
+        "of folders": dict(zip(folders, (len(of_elsewhere), len(of_others)), strict=True)),
         "folds": FOLDS,
-        "measured": {name: refusals(verdicts[name]) for name in order if verdicts[name]},
+        "measured": {name: _count(found) for name, found in verdicts.items() if found},
     }
 
 
-def turned(films: np.ndarray, kind: str) -> list[np.ndarray]:
-    """Films as `kind` of TURNS has them, the ways taking turns."""
+def _make_examples(train: np.ndarray, seed: int) -> list[tuple[str, Iterable[np.ndarray]]]:
+    """Make what teaches the gate from films of the train part (n, S, S) uint8: kind, and (H, W) uint8 each."""
+    rng = np.random.default_rng(seed)
+    chosen = train[rng.permutation(len(train))[: 2 * FILMS]]
+    plain, changed = chosen[::2], augment(chosen[1::2], seed)
+    some = np.concatenate([plain[:TURNED], changed[:TURNED]])
+    made = [shuffle(film, 2 + 2 * (i % 2), rng) for i, film in enumerate(some[::2])]
+    made += [cut_detail(film, rng) for film in some[::2]]
+    made += [picture for _ in range(DRAWN) for picture in draw(rng)]
+    return [(FRONTAL, plain), (FRONTAL, changed), (OTHER, made), *((kind, turn(some, kind)) for kind in TURNS)]
+
+
+def _count(verdicts: list[Verdict]) -> dict:
+    """Count what the gate does with a group of pictures: shares refused and doubtful, and what they are taken for."""
+    refused = [verdict for verdict in verdicts if verdict.refused]
+    return {
+        "n": len(verdicts),
+        "refused": len(refused) / len(verdicts),
+        "doubtful": float(np.mean([verdict.doubtful for verdict in verdicts])),
+        "taken_for": {kind: sum(v.kind == kind for v in refused) for kind in KINDS[1:]},
+    }
+
+
+def turn(films: Iterable[np.ndarray], kind: str) -> list[np.ndarray]:
+    """Turn films as `kind` of TURNS says, its ways in rotation."""
     return [TURNS[kind][i % len(TURNS[kind])](film) for i, film in enumerate(films)]
 
 
 def _fit(x: np.ndarray, kind: np.ndarray, weight: np.ndarray, known: np.ndarray, near: np.ndarray, seed: int) -> Gate:
-    """Features (n, d), what they are (index into KINDS) and how much they weigh -> the gate, limits set on `known`.
+    """Fit a gate to features (n, d), their kinds (index into KINDS) and weights; set its limits on `known`.
 
-    `near` are those that must not be too far away.
+    `near` are the features of films that must not count as too far away.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
 
     frontal = x[kind == 0]
-    # a feature that hardly differs between films must not decide alone
+    # a feature that hardly varies between films must not decide alone
     scale = 1 / np.maximum(frontal.std(axis=0), 0.01)
     centre = frontal.mean(axis=0)
     mix = PCA(min(COMPONENTS, *x.shape), random_state=seed).fit((x - centre) * scale)

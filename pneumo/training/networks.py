@@ -1,4 +1,4 @@
-"""The architectures: VGG-16 as published, its batch-normalised twin, ResNet50V2, plain CNNs, and the heads on them.
+"""The architectures: VGG-16 as published, ResNet50V2, plain CNNs, and the heads on them.
 
 Simonyan and Zisserman, arXiv 1409.1556; He et al., arXiv 1603.05027. VGG-16's layers are named as in
 `keras.applications.vgg16`, and every graph is flat, so that `get_layer("block5_conv3")` works. All networks here read
@@ -17,23 +17,23 @@ from pneumo.model.card import Card
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions of each block
 RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.vgg16.preprocess_input` subtracts
 LAST_CONV = "block5_conv3"
-POSITION = 2 ** (len(BLOCKS) - 1)  # pixels of the film a side of each position behind the last block
+POSITION = 2 ** (len(BLOCKS) - 1)  # side of a position of the last block, in pixels of the input
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
 MAP_NAME, HEAT_MAP, LOGIT_NAME = "logit_map", "heat_map", "logit"
 TOP_NAMES = ("top_conv1", MAP_NAME)
-# What the gate looks at in each network: texture, parts, chest
+# The layers whose features the gate reads in each network: texture, parts, chest
 GATE_LAYERS = {
     "vgg16": ("block2_pool", "block3_pool", LAST_CONV),
     "resnet50v2": ("conv2_block2_out", "conv3_block3_out", "conv4_block5_out"),
     "cnn": ("block2_pool", "block3_pool", "block4_pool"),
 }
-ATTRIBUTION_LAYERS = ("block4_pool", LAST_CONV)  # of VGG-16: as many positions as the map, and what each of them shows
+ATTRIBUTION_LAYERS = ("block4_pool", LAST_CONV)  # of VGG-16: they have as many positions as the map
 
 
 def vgg16(size: int | None) -> keras.Model:
     """Plain VGG-16 without its top: (n, size, size, 3) RGB 0..255 -> (n, size/16, size/16, 512) after block5_conv3.
 
-    The mean is subtracted inside. Channels stay in RGB order: `load_imagenet` turns the first kernel round instead.
+    The mean is subtracted inside. Channels stay in RGB order: `load_imagenet` reverses the first kernel instead.
     """
     inputs = keras.Input((size, size, 3), name="film")
     x = keras.layers.Rescaling(1.0, offset=[-m for m in RGB_MEAN], name="subtract_mean")(inputs)
@@ -42,13 +42,13 @@ def vgg16(size: int | None) -> keras.Model:
 
 
 def front(size: int, tuned: int) -> keras.Model:
-    """VGG-16 up to its last `tuned` blocks, which stays frozen: (n, size, size, 3) -> (n, h, w, filters)."""
+    """VGG-16 before its last `tuned` blocks, the part that stays frozen: (n, size, size, 3) -> (n, h, w, filters)."""
     base = vgg16(size)
     return keras.Model(base.input, base.get_layer(f"block{len(BLOCKS) - tuned}_pool").output, name="front")
 
 
 def tail(size: int, tuned: int, units: int, dropout: float) -> keras.Model:
-    """What stands behind `front`: its features -> the last `tuned` blocks -> the head -> probability (n, 1)."""
+    """VGG-16 behind `front`: its features -> the last `tuned` blocks -> the head -> probability (n, 1)."""
     before = len(BLOCKS) - tuned
     x = inputs = keras.Input((size >> before, size >> before, BLOCKS[before - 1][0]), name="features")
     for block, (filters, convolutions) in enumerate(BLOCKS[before:], before + 1):
@@ -61,7 +61,7 @@ def tail(size: int, tuned: int, units: int, dropout: float) -> keras.Model:
 
 
 def last_blocks(tuned: int) -> tuple[str, ...]:
-    """Names of the convolutions of VGG-16's last `tuned` blocks."""
+    """Name the convolutions of VGG-16's last `tuned` blocks."""
     return CONV_NAMES[-sum(convolutions for _, convolutions in BLOCKS[-tuned:]) :]
 
 
@@ -72,62 +72,6 @@ def load_imagenet(model: keras.Model) -> None:
         kernel, bias = source.get_layer(name).get_weights()
         kernel = kernel[:, :, ::-1] if name == CONV_NAMES[0] else kernel
         model.get_layer(name).set_weights([kernel, bias])
-
-
-def vgg16_bn(classes: int, dropout: float = 0.3) -> keras.Model:
-    """VGG-16 with batch normalisation after each convolution, then average, dropout and `classes` logits (float32)."""
-    x = inputs = keras.Input((None, None, 3), name="film")
-    x = keras.layers.Rescaling(1.0, offset=[-m for m in RGB_MEAN], name="subtract_mean")(x)
-    for block, (filters, convolutions) in enumerate(BLOCKS, 1):
-        for c in range(1, convolutions + 1):
-            name = f"block{block}_conv{c}"
-            x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
-            x = keras.layers.BatchNormalization(momentum=0.95, name=f"{name}_bn")(x)
-            x = keras.layers.ReLU(name=f"{name}_relu")(x)
-        if block < len(BLOCKS):
-            x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="average", dtype="float32")(x)  # (n, 512)
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
-    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(x)  # (n, classes)
-    return keras.Model(inputs, logits, name="vgg16_bn")
-
-
-def fold(model: keras.Model) -> dict[str, list[np.ndarray]]:
-    """Fold every batch normalisation of a `vgg16_bn` into its convolution: layer name -> [kernel, bias], float32.
-
-    gamma·(W∗x + b − mean)/sqrt(var + eps) + beta is a convolution with W·s and (b − mean)·s + beta, s = gamma/sqrt(…),
-    so a plain VGG-16 with these weights computes the same features.
-    """
-    folded = {}
-    for name in CONV_NAMES:
-        kernel, bias = model.get_layer(name).get_weights()
-        norm = model.get_layer(f"{name}_bn")
-        gamma, beta, mean, variance = norm.get_weights()
-        scale = gamma / np.sqrt(variance + norm.epsilon)  # (filters,)
-        folded[name] = [kernel * scale, (bias - mean) * scale + beta]
-    return folded
-
-
-def unfold(model: keras.Model, path: Path, films: np.ndarray) -> None:
-    """Give a `vgg16_bn` the folded weights of `path`: the same features, with normalisations that can be trained.
-
-    Each normalisation takes the mean and variance that its convolution shows on `films` (n, H, W, 3) and undoes them
-    by gamma and beta. A normalised filter may be of any length: it gets the one it would have been drawn with
-    (He et al., arXiv 1502.01852), so that a learning rate means what it means from scratch.
-    """
-    norms = [model.get_layer(f"{name}_bn") for name in CONV_NAMES]
-    for norm in norms:
-        one, zero = np.ones(norm.gamma.shape), np.zeros(norm.gamma.shape)
-        norm.set_weights([one * np.sqrt(1 + norm.epsilon), zero, zero, one])  # the identity
-    load_layers(model, path)
-    seen = keras.Model(model.input, [model.get_layer(name).output for name in CONV_NAMES])
-    outputs = seen.predict(films, batch_size=16, verbose=0)  # before the ReLU: (n, h, w, filters) each
-    for name, norm, output in zip(CONV_NAMES, norms, outputs, strict=True):
-        mean, variance = (getattr(output.astype(np.float32), m)(axis=(0, 1, 2)) for m in ("mean", "var"))
-        kernel, bias = model.get_layer(name).get_weights()
-        scale = np.sqrt(2 / np.square(kernel).sum(axis=(0, 1, 2)))  # (filters,)
-        model.get_layer(name).set_weights([kernel * scale, bias * scale])
-        norm.set_weights([np.sqrt(scale**2 * variance + norm.epsilon) / scale, mean, mean * scale, variance * scale**2])
 
 
 def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
@@ -195,14 +139,14 @@ def _answer(inputs: keras.KerasTensor, logit_map: keras.KerasTensor) -> keras.Mo
 
 
 def kernel_names() -> list[str]:
-    """Of the layers that `with_attribution` adds, one for each of ATTRIBUTION_LAYERS."""
+    """Name the layers that `with_attribution` adds, one for each of ATTRIBUTION_LAYERS."""
     return [f"{HEAT_MAP}_{name}" for name in ATTRIBUTION_LAYERS]
 
 
 def with_attribution(model: keras.Model) -> keras.Model:
-    """The same logit of VGG-16 with another map: linear in the features of ATTRIBUTION_LAYERS, by drawn weights.
+    """Give VGG-16 another map with the same mean: linear in the features of ATTRIBUTION_LAYERS, with random weights.
 
-    The map is what these say of each position, all moved by as much as makes its mean that of the map before.
+    All positions are shifted by the amount that makes the map's mean that of the map before, the film's logit.
     """
     layers = [keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=name) for name in kernel_names()]
     seen = [model.get_layer(name).output for name in ATTRIBUTION_LAYERS]
@@ -213,7 +157,7 @@ def with_attribution(model: keras.Model) -> keras.Model:
 
 
 def build(name: str, size: int, attribution: bool = False, **options: object) -> keras.Model:
-    """The whole network of that name in GATE_LAYERS, with its head and drawn weights: film -> probability (n, 1)."""
+    """Build the network of that name in GATE_LAYERS with its head and random weights: film -> probability (n, 1)."""
     if name == "vgg16":
         model = add_head(vgg16(size), **options)
         return with_attribution(model) if attribution else model
@@ -221,10 +165,9 @@ def build(name: str, size: int, attribution: bool = False, **options: object) ->
 
 
 def served_model(model: keras.Model, layers: Sequence[str] = GATE_LAYERS["vgg16"]) -> keras.Model:
-    """What is exported: film -> its map of logits, and of each of `layers` the averages of both halves.
+    """The network that is exported: film -> its map of logits (n, h, w, 1), and the averages of `layers`.
 
-    (n, h, w, 1), then (n, 2, 1, C) each: upper and lower half, since a film that is upside down has the same averages
-    over all.
+    These are (n, 2, 1, C), of the upper and the lower half: over the whole film they are the same upside down.
     """
     seen = [model.get_layer(name).output for name in layers]
     halves = [
@@ -239,17 +182,17 @@ def map_model(model: keras.Model) -> keras.Model:
 
 
 def _map(model: keras.Model) -> keras.KerasTensor:
-    """What the film's logit is the mean of."""
+    """Find the map whose mean is the film's logit."""
     return model.get_layer(LOGIT_NAME).input
 
 
 def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.ndarray]]:
-    """Weights of the named layers: layer name -> its arrays, as Keras orders them."""
+    """Take the weights of the named layers: layer name -> its arrays, as Keras orders them."""
     return {name: model.get_layer(name).get_weights() for name in names}
 
 
 def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> None:
-    """Write layer name -> weights as an .npz of `dtype` (no code inside, unlike a .keras file), whole or not at all."""
+    """Write layer name -> weights as an .npz of `dtype`, without code, unlike a .keras file; whole or not at all."""
     arrays = {f"{name}/{i}": w.astype(dtype) for name, ws in layers.items() for i, w in enumerate(ws)}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished.npz")
@@ -258,7 +201,7 @@ def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> 
 
 
 def load_layers(model: keras.Model, path: Path, names: Sequence[str] | None = None) -> None:
-    """Set the layers of `model` that `path` holds, of these `names` or all.
+    """Set the layers of `model` whose weights `path` holds: all of them, or those in `names`.
 
     Raises:
         ValueError: a layer is missing in the model or has another shape.
@@ -272,7 +215,7 @@ def load_layers(model: keras.Model, path: Path, names: Sequence[str] | None = No
 
 
 def from_card(card: Card) -> keras.Model:
-    """The float32 Keras model that the served file was made of: its base, if it has one, then what was trained."""
+    """Load the float32 Keras model of which the served file was made: its base, if any, and the trained layers."""
     model = build(size=card.size, **card.contents["network"])
     for role in ("base", "top"):
         if role in card.contents["files"]:

@@ -1,6 +1,6 @@
-"""Recipes: everything in which one way of training differs from another. Knows no network, only their names.
+"""Recipes: all that differs between two ways of training. Knows the networks by name only.
 
-Each is an entry of RECIPES; the training loop, the export, the server and the comparison are the same for all.
+Each is an entry of RECIPES. The training loop, the export, the server and the comparison are the same for all.
 """
 
 from collections.abc import Iterable
@@ -12,18 +12,18 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The whole recipe; as it stands here, that of `vgg16`.
+    """All settings of a training; the defaults are those of the recipe `vgg16`.
 
-    `base_weights` is an .npz of `pneumo pretrain`, IMAGENET for Keras' download, or None to begin from scratch.
-    `network` and `options` are those of `networks.build`, `steps` of `preprocessing.STEPS`, `augmentation` one of
-    `augment.AUGMENTATIONS`. Networks other than vgg16 train as a whole: `views` and `tune_epochs` mean nothing to them.
-    `plateau` epochs without a better validation loss divide the rate by ten, `enough` training accuracy ends the
-    training, and so do two epochs whose validation loss lies `gap` above the training loss; 0 is never.
+    `base_weights` is an .npz of `pneumo pretrain`, IMAGENET for Keras' download, or None for random weights.
+    `network` and `options` are arguments of `networks.build`, `steps` names of `preprocessing.STEPS`, `augmentation` a
+    name of `augment.AUGMENTATIONS`. `size` is the side of the network's input in pixels, `film_size` that of the films
+    when they are augmented. `acquisition` scales the probabilities of `augment.acquisition`.
 
-    Only VGG-16 knows the rest. Its last `tuned_blocks` are unfrozen behind the head. `balanced` classes weigh the same;
-    `matched` is the share of a film's weight by `audit.weigh`. `experts`, `independent` and `smoothing` are those of
-    `objective.loss`, `worst` the step of `objective.WorstGroups`, `mixup` that of `batches.Batches`, and the moving
-    average of weights looks back over the share `averaged` of a phase.
+    VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
+    film, then its last `tuned_blocks` and the head for `tune_epochs` at `tune_rate`. `experts` and `independent` are
+    arguments of `objective.loss`. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
+    without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
+    the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
     """
 
     base_weights: Path | str | None
@@ -31,7 +31,7 @@ class TrainConfig:
     options: dict = field(default_factory=lambda: {"units": 128, "dropout": 0.3})
     steps: tuple[str, ...] = ()
     size: int = 112
-    film_size: int = 224  # of the films when they are augmented, as in pretraining
+    film_size: int = 224
     augmentation: str = "films"
     acquisition: float = 0.5
     views: int = 2
@@ -46,22 +46,17 @@ class TrainConfig:
     batch: int = 32
     seed: int = 0
     tuned_blocks: int = 1
-    balanced: bool = True
-    matched: float = 0.0
     experts: float = 0.0
     independent: float = 0.0
-    worst: float = 0.0
-    smoothing: float = 0.0
-    mixup: float = 0.0
-    averaged: float = 0.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An approach of student projects: `config` as they describe it, with `base` for the weights to begin with.
+    """An approach of student projects: `config` as they describe it, `base` the weights to begin with.
 
-    `base` is "chest-xray", IMAGENET or "none". `reported` are the figures they give, on films that they chose.
-    `unsaid` is what they leave open and is chosen here, `size` the pixels a side where they read more than `config`.
+    `base` is "chest-xray", IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
+    `unsaid` lists what they leave open and is chosen here. `size` is the side of their input in pixels where it is
+    larger than that of `config`.
     """
 
     about: str
@@ -160,71 +155,16 @@ RECIPES: dict[str, Recipe] = {
     "cnn-rmsprop": _cnn("RMSprop", optimizer="RMSprop"),
 }
 
-PLAIN, CHOSEN = "as it is", "experts whole + less independent + longer + plain augmentation"
-
-
-@dataclass(frozen=True)
-class Idea:
-    """A change of the recipe `vgg16`: other values of its config."""
-
-    about: str
-    changes: dict = field(default_factory=dict)
-
-
-# What each of them did is in reports/experiments.md.
-IDEAS: dict[str, Idea] = {
-    PLAIN: Idea("the recipe `vgg16`"),
-    "top only": Idea("the last block stays frozen as well", {"tune_epochs": 0}),
-    "longer": Idea("eight epochs for the last block instead of three", {"tune_epochs": 8}),
-    "two blocks": Idea("blocks 4 and 5 unfrozen instead of block 5", {"tuned_blocks": 2}),
-    "one view": Idea("one augmented view of each film instead of two", {"views": 1}),
-    "more views": Idea("four augmented views of each film instead of two", {"views": 4}),
-    "plain augmentation": Idea(
-        "flip, crop, brightness, shift and rotation: nothing against acquisition",
-        {"augmentation": "flip, crop, jitter, shift, rotation"},
-    ),
-    "exchanged": Idea(
-        "plain augmentation, and in half of the films sharpness and tone of another, of either class",
-        {"augmentation": "exchange, flip, crop, jitter, shift, rotation"},
-    ),
-    "144 pixels": Idea("films of 144 pixels instead of 112, on a base that saw 112", {"size": 144}),
-    "more acquisition": Idea("blur, resampling, noise and compression twice as often", {"acquisition": 1.0}),
-    "equalised": Idea("histogram equalisation first", {"steps": ("equalise",)}),
-    "CLAHE": Idea("local histogram equalisation first", {"steps": ("clahe",)}),
-    "lungs": Idea("lungs segmented first: all else is black", {"steps": ("lungs",)}),
-    "unbalanced": Idea("every film weighs the same, not every class", {"balanced": False}),
-    "matched": Idea("half of the weight by which acquisition says nothing of the label", {"matched": 0.5}),
-    "matched whole": Idea("all of the weight by which acquisition says nothing of the label", {"matched": 1.0}),
-    "experts": Idea("half of the nuisance score added to the logit in training", {"experts": 0.5}),
-    "experts whole": Idea("all of the nuisance score added to the logit in training", {"experts": 1.0}),
-    "independent": Idea("logit and nuisance score held uncorrelated within each class", {"independent": 1.0}),
-    "less independent": Idea("uncorrelated at a third of that price", {"independent": 0.3}),
-    "stronger": Idea(
-        "all of the weight by which acquisition says nothing, and three times the price of dependence",
-        {"matched": 1.0, "independent": 3.0},
-    ),
-    "worst group": Idea("group DRO: films whose acquisition contradicts their label, and the others", {"worst": 1.0}),
-    "smoothing": Idea("label smoothing of 0.1", {"smoothing": 0.1}),
-    "mixup": Idea("films of a batch blended, Beta(0.2, 0.2)", {"mixup": 0.2}),
-    "averaged": Idea("moving average of the weights over a fifth of a phase", {"averaged": 0.2}),
-}
+# What `pneumo train` and the notebook train unless a recipe is named. Why these values: reports/experiments.md.
+SHIPPED = replace(
+    RECIPES["vgg16"].config,
+    augmentation="flip, crop, jitter, shift, rotation",
+    tune_epochs=8,
+    experts=1.0,
+    independent=0.3,
+)
 
 
 def kept_block(layers: Iterable[str]) -> bool:
-    """Whether among the `layers` that a run of VGG-16 kept is the last block, which it tuned, or its top alone."""
+    """Tell whether a run of VGG-16, which kept these `layers`, kept the tuned last block or only the head."""
     return any(name.startswith("block5_") for name in layers)
-
-
-def find_idea(name: str) -> Idea:
-    """The idea of that name, or of several joined by " + ": all that they change.
-
-    Raises:
-        KeyError: one of them is unknown; says which.
-    """
-    ideas = [IDEAS[one] for one in name.split(" + ")]
-    changes = {key: value for idea in ideas for key, value in idea.changes.items()}
-    return Idea("; ".join(idea.about for idea in ideas), changes)
-
-
-# What `pneumo train` and the notebook train without a recipe's name.
-SHIPPED = replace(RECIPES["vgg16"].config, **find_idea(CHOSEN).changes)

@@ -5,7 +5,17 @@ import hashlib
 import numpy as np
 import pytest
 
-from pneumo.data.dataset import PARTS, children, content_hashes, fingerprint, is_picture, load, patient_key, scan, split
+from pneumo.data.dataset import (
+    PARTS,
+    content_hashes,
+    fingerprint,
+    is_picture,
+    load,
+    number_patients,
+    patient_key,
+    scan,
+    split,
+)
 from pneumo.errors import FormatError, PneumoError
 
 
@@ -42,7 +52,7 @@ def test_both_labels_may_count_their_films_from_one(tmp_path):
         for number in range(12):
             (tmp_path / label / f"{number:04}.png").write_text(f"{label} {number}")
     examples = scan(tmp_path)
-    assert len(set(children(examples, content_hashes(examples)))) == 24
+    assert len(set(number_patients(examples, content_hashes(examples)))) == 24
 
 
 def test_a_file_that_may_not_be_opened_is_left_to_its_reader(tmp_path, monkeypatch):
@@ -62,9 +72,9 @@ def test_a_file_that_may_not_be_opened_is_left_to_its_reader(tmp_path, monkeypat
 
 @pytest.fixture
 def folder(tmp_path):
-    """400 children, of whom every third has two films: 133 + 400 films, of 3 kinds; the files hold only their number.
+    """400 patients, of whom every third has two films: 133 + 400 films, of 3 kinds; the files hold only their number.
 
-    Every tenth child's first film is a byte-identical copy of the next child's.
+    Every tenth patient's first film is a byte-identical copy of the next patient's.
     """
     for child in range(400):
         for film in range(1 + (child % 3 == 0)):
@@ -108,7 +118,7 @@ def test_scan_says_which_folder_holds_no_film(folder, tmp_path):
         scan(folder)
 
 
-def test_no_child_and_no_content_is_in_two_parts(folder):
+def test_no_patient_and_no_content_is_in_two_parts(folder):
     examples = scan(folder)
     hashes = content_hashes(examples)
     parts = split(examples, hashes)

@@ -108,7 +108,7 @@ def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, 
     found = {"upside_down": 0, "sideways": 0, "negative": 0}
     for film in small_films.values():
         for kind in found:
-            (picture,) = gate_training.turned(film[None], kind)
+            (picture,) = gate_training.turn(film[None], kind)
             verdict = predictor.gate.judge(predictor.look(np.ascontiguousarray(picture))[1])
             assert verdict.refused
             found[kind] += verdict.kind == kind
@@ -117,7 +117,7 @@ def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, 
 
 def test_shipped_gate_refuses_what_is_drawn(predictor):
     rng = np.random.default_rng(5)  # not the seed that taught it
-    for picture in (p for _ in range(5) for p in gate_training.drawn(rng)):
+    for picture in (p for _ in range(5) for p in gate_training.draw(rng)):
         with pytest.raises(NotChestFilmError):
             predictor.predict(encoded(picture))
 
@@ -166,7 +166,7 @@ def test_card_tells_how_many_are_refused(predictor):
 
 def test_shuffled_film_has_the_same_tiles_in_another_order():
     film = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    other = gate_training.shuffled(film, 2, np.random.default_rng(0))
+    other = gate_training.shuffle(film, 2, np.random.default_rng(0))
     assert sorted(other.ravel()) == sorted(film.ravel())
     assert not np.array_equal(other, film)
     assert sorted(t.sum() for t in (film[:4, :4], film[:4, 4:], film[4:, :4], film[4:, 4:])) == sorted(
@@ -176,10 +176,10 @@ def test_shuffled_film_has_the_same_tiles_in_another_order():
 
 def test_turned_films():
     film = np.array([[1, 2], [3, 4]], np.uint8)
-    assert gate_training.turned(film[None], "upside_down")[0].tolist() == [[4, 3], [2, 1]]
-    clockwise, back = gate_training.turned(np.stack([film, film]), "sideways")
+    assert gate_training.turn(film[None], "upside_down")[0].tolist() == [[4, 3], [2, 1]]
+    clockwise, back = gate_training.turn(np.stack([film, film]), "sideways")
     assert (clockwise.tolist(), back.tolist()) == ([[3, 1], [4, 2]], [[2, 4], [1, 3]])
-    assert gate_training.turned(film[None], "negative")[0].tolist() == [[254, 253], [252, 251]]
+    assert gate_training.turn(film[None], "negative")[0].tolist() == [[254, 253], [252, 251]]
 
 
 def test_pictures_of_one_patient_are_in_one_fold(tmp_path):
@@ -187,10 +187,10 @@ def test_pictures_of_one_patient_are_in_one_fold(tmp_path):
     for grey, name in enumerate([*(f"0000000{name}" for name in names), "IMG_0000", "IMG_0001", "IMG_0002"]):
         Image.new("L", (40, 40), grey).save(tmp_path / f"{name}.png")
     (tmp_path / "note.txt").write_text("no picture")
-    found, folds = gate_training.pictures(tmp_path)
+    found, folds = gate_training.read_pictures(tmp_path)
     assert [picture[0, 0] for picture in found] == list(range(8))
     assert folds.tolist() == [0, 0, 1, 2, 2, 3, 0, 1]
-    assert [len(one) for one in gate_training.pictures(None)] == [0, 0]
+    assert [len(one) for one in gate_training.read_pictures(None)] == [0, 0]
 
 
 def test_teaching_tells_two_sorts_apart(tmp_path):

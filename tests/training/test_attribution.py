@@ -4,12 +4,12 @@ import keras
 import numpy as np
 
 from pneumo.training import networks
-from pneumo.training.attribution import OWN, SETS, fit, some_positions
+from pneumo.training.attribution import OWN, SETS, draw_positions, fit
 
 
 def test_positions_are_scattered_or_a_rectangle():
     rng = np.random.default_rng(0)
-    every = [some_positions(rng, 7, 5) for _ in range(200)]
+    every = [draw_positions(rng, 7, 5) for _ in range(200)]
     assert {p.shape for p in every} == {(7, 5)}
     rectangles = [p for p in every if p.any() and p[np.ix_(p.any(axis=1), p.any(axis=0))].all()]
     assert 80 < len(rectangles) < 140

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -12,12 +13,13 @@ from click.testing import CliRunner
 
 from app import create_app
 from pneumo.cli.main import main
-from pneumo.cli.training import find_base
 from pneumo.data import dataset
 from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
-from pneumo.training import networks
+from pneumo.training import networks, publish
+from pneumo.training.bases import find_base
 from pneumo.training.batches import Batches
+from pneumo.training.recipes import SHIPPED
 
 
 def literal(value):
@@ -26,7 +28,7 @@ def literal(value):
 
 @pytest.fixture(scope="module")
 def tiny_chest_xray(tiny_chest_xray, tmp_path_factory):
-    """The same films, 20 normals of 16 children: the trees of the nuisance score want ten of them in training."""
+    """The same films, 20 normals of 16 patients: the trees of the acquisition score want ten of them in training."""
     root = Path(shutil.copytree(tiny_chest_xray, tmp_path_factory.mktemp("more") / "chest_xray"))
     for number, film in enumerate(sorted((root / "train" / "NORMAL").iterdir())):
         if number >= 8:
@@ -93,14 +95,25 @@ def test_card_says_what_it_was_made_of(executed):
     assert confusion["tp"] / (confusion["tp"] + confusion["fn"]) >= 0.97
 
 
-def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, tmp_path):
-    arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(tmp_path / "run"), "--epochs", "1"]
-    arguments += ["--tune-epochs", "0", "--card", str(tmp_path / "headless.json")]
-    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monkeypatch):
+    """Its run lies beside the notebook's: they share what the frozen blocks made of the films."""
+    given = []
+
+    def published(trained, config, *arguments):
+        given.append((trained, config))
+        return read_card(executed / "models" / "tiny.json")
+
+    monkeypatch.setattr(publish, "publish", published)
+    features = set((executed / "features").iterdir())
+    arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(executed / "headless"), "--epochs", "1"]
+    result = CliRunner().invoke(main, [*arguments, "--tune-epochs", "0"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    with np.load(tmp_path / "headless.top.npz") as headless, np.load(executed / "run" / "top.npz") as notebook:
-        kernels = {f"{name}/0" for name in networks.kernel_names()}
-        assert set(headless.files) == {*notebook.files, *kernels}
+    assert "internal test of" in result.output
+    ((trained, config),) = given
+    assert config == replace(SHIPPED, base_weights=config.base_weights, epochs=1, tune_epochs=0)
+    assert set((executed / "features").iterdir()) == features
+    with np.load(trained.weights) as headless, np.load(executed / "run" / "top.npz") as notebook:
+        assert set(headless.files) == set(notebook.files)
         for key in notebook.files:
             np.testing.assert_allclose(headless[key], notebook[key], atol=2e-2)
     result = CliRunner().invoke(main, [*arguments, "--seed", "1"])
