@@ -25,10 +25,12 @@ COPY --from=build /venv /venv
 COPY --from=build /srv/pneumo /srv/pneumo
 WORKDIR /srv/pneumo
 # TMPDIR: a large upload is buffered in memory, so that the root can be read-only and no film reaches a disk.
+# MALLOC_TRIM_THRESHOLD_: glibc gives back what large films took; without it 20 of 32 megapixels leave 0.8 GB behind.
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TMPDIR=/dev/shm \
+    MALLOC_TRIM_THRESHOLD_=1048576 \
     PORT=5000
 # A number, so that Kubernetes' runAsNonRoot can tell that it is not root.
 USER 10001:10001

@@ -1,8 +1,8 @@
-"""What can go wrong with what a person sent, each with its HTTP status and a word for programs."""
+"""The errors that a person can act on. Each has an HTTP status, a word for programs and a title for people."""
 
 
 class PneumoError(Exception):
-    """A refusal a person can act on; the message says what was expected and what came."""
+    """An error that a person can act on. The message says what came, what is needed and what to do."""
 
     status = 500
     error = "internal"
@@ -12,9 +12,13 @@ class PneumoError(Exception):
         super().__init__(message)
         self.headers: dict[str, str | list[str]] = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
+    def members(self) -> dict[str, str | int]:
+        """Return it as members of an RFC 9457 problem, with `error` for programs."""
+        return {"title": self.title, "status": self.status, "detail": str(self), "error": self.error}
+
 
 class NoFileError(PneumoError):
-    """The request carries no film."""
+    """The request contains no film."""
 
     status = 400
     error = "no_file"
@@ -22,7 +26,7 @@ class NoFileError(PneumoError):
 
 
 class TooLargeError(PneumoError):
-    """More bytes or pixels than are read."""
+    """The file has more bytes or pixels than are allowed."""
 
     status = 413
     error = "too_large"
@@ -30,31 +34,23 @@ class TooLargeError(PneumoError):
 
 
 class IncompleteError(PneumoError):
-    """A request that ended before its body did."""
+    """The request ended before its body was complete."""
 
     status = 400
     error = "incomplete"
-    title = "The request did not arrive whole"
-
-
-class SlowError(PneumoError):
-    """A request whose body takes longer than it may."""
-
-    status = 408
-    error = "too_slow"
-    title = "The upload took too long"
+    title = "The upload was cut off"
 
 
 class FormatError(PneumoError):
-    """A file of a kind that is not read."""
+    """The file has a format that is not read."""
 
     status = 415
     error = "unsupported_format"
-    title = "This kind of file is not read"
+    title = "This kind of file cannot be read"
 
 
 class OperatingPointError(PneumoError):
-    """A name that no operating point of the model has."""
+    """The model has no operating point of that name."""
 
     status = 400
     error = "unknown_operating_point"
@@ -62,7 +58,7 @@ class OperatingPointError(PneumoError):
 
 
 class UnreadableError(PneumoError):
-    """A file of an allowed kind whose content cannot be decoded as one picture."""
+    """The file has an allowed format, but its content cannot be decoded as one picture."""
 
     status = 422
     error = "unreadable"
@@ -70,7 +66,7 @@ class UnreadableError(PneumoError):
 
 
 class OtherFilmError(PneumoError):
-    """A file that says itself that it is no frontal film of a chest: the model would answer, but mean nothing."""
+    """The file itself says that it is no frontal chest film. The model would answer, but the answer means nothing."""
 
     status = 422
     error = "other_film"
@@ -78,7 +74,7 @@ class OtherFilmError(PneumoError):
 
 
 class NotChestFilmError(PneumoError):
-    """A picture that does not look like an upright frontal chest film; `force` has it answered all the same."""
+    """The picture does not look like an upright frontal chest film. `force` reads it anyway."""
 
     status = 422
     error = "not_a_chest_film"
@@ -86,51 +82,43 @@ class NotChestFilmError(PneumoError):
 
 
 class BusyError(PneumoError):
-    """As many films as a worker takes on are there already; the next may come in `retry_after` seconds."""
+    """The worker already holds as many films as it may. Try again in `retry_after` seconds."""
 
     status = 503
     error = "busy"
     title = "The server is busy"
 
 
-class RateError(PneumoError):
-    """A client asks more often than it may; the next request may come in `retry_after` seconds."""
-
-    status = 429
-    error = "too_many_requests"
-    title = "Too many requests"
-
-
 class KeyRequiredError(PneumoError):
-    """A request without one of the server's keys."""
+    """The request has none of the server's API keys."""
 
     status = 401
     error = "unauthorized"
-    title = "A key is needed"
+    title = "An API key is needed"
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
-        # a line each: with both in one, Chromium asks for no key
+        # two header lines: with both schemes in one line, Chromium does not ask for the key
         self.headers = {"WWW-Authenticate": ['Bearer realm="pneumo"', 'Basic realm="pneumo", charset="UTF-8"']}
 
 
 class CrossSiteError(PneumoError):
-    """A request that a page of another site had a browser send."""
+    """A page of another web site made a browser send this request."""
 
     status = 403
     error = "cross_site"
-    title = "Another site sent this"
+    title = "This request came from another web site"
 
 
 class SettingError(PneumoError):
-    """A setting of the server that means nothing; nothing is served."""
+    """A setting has an impossible value. The server does not start."""
 
     error = "setting"
     title = "A setting cannot be used"
 
 
 class ModelError(PneumoError):
-    """The model's files and its card do not belong together; nothing is served."""
+    """The model's card or one of its files is missing, damaged or of another model. The server does not start."""
 
     status = 503
     error = "model"
@@ -138,7 +126,7 @@ class ModelError(PneumoError):
 
 
 class RunError(PneumoError):
-    """A training run that cannot be begun or continued as asked."""
+    """A command cannot start or continue a run as asked."""
 
     error = "run"
-    title = "The run cannot go on"
+    title = "The run cannot continue"

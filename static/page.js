@@ -4,7 +4,8 @@
 "use strict";
 
 const AT_ONCE = 2; // more would only wait at the server, and hold back the first answer
-const PATIENCE = 120; // seconds; how much the server takes on (pneumo/admission.py) is counted from it
+const PATIENCE = 120; // seconds; how many films the server takes (pneumo/web/admission.py) is counted from it
+const RETRY_AFTER = 5; // seconds; where a proxy in front says only that there are too many requests
 const root = document.documentElement;
 const find = (selector, from = document) => from.querySelector(selector);
 const findAll = (selector, from = document) => [...from.querySelectorAll(selector)];
@@ -76,7 +77,7 @@ function send(job) {
   const wait = () => { request.timeout = Date.now() - began + PATIENCE * 1000; }; // counts from send()
   wait();
   request.upload.onprogress = ({ loaded, total }) => {
-    wait(); // the server bounds uploads; one that stands still is given up here
+    wait(); // an upload that stands still is given up
     find("progress", job.row).value = loaded / total;
     mark(job, "sending", `uploading ${Math.round((100 * loaded) / total)} %`);
   };
@@ -95,9 +96,9 @@ function send(job) {
 // A server that is full says when to come again, and the page does, for as long as it would wait for an answer. Nothing
 // else is sent meanwhile in this film's place.
 function comeAgain(job, request) {
-  const seconds = Number(request.getResponseHeader("Retry-After"));
+  const seconds = Number(request.getResponseHeader("Retry-After")) || RETRY_AFTER;
   job.since ??= Date.now();
-  if (!seconds || Date.now() + seconds * 1000 > job.since + PATIENCE * 1000) return false;
+  if (Date.now() + seconds * 1000 > job.since + PATIENCE * 1000) return false;
   mark(job, "busy", `the server is busy; trying again in ${seconds} s`);
   setTimeout(() => send(job), seconds * 1000 * (1 + Math.random() / 4)); // not all pages in the same instant
   return true;
@@ -271,6 +272,7 @@ oninput = ({ target }) => {
     toggleMap(true);
   }
   if (target.name === "filter") refresh();
+  if (target.name === "operating_point") find("#gave").textContent = target.selectedOptions[0].dataset.gave;
 };
 onclick = ({ target }) => {
   const button = target.closest("button");

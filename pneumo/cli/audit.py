@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from pneumo.model.predictor import Predictor
 
 
+@dataclass
+class Audited:
+    """The films that are audited: n examples, their acquisition numbers, target and patient, and acquisition scores."""
+
+    films: "list[Example]"
+    measured: list[dict[str, float]]
+    target: "np.ndarray"
+    patients: "np.ndarray"
+    scores: "dict[str, np.ndarray]"
+
+
 @click.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
 @click.option("--json", "out", type=FILE, help="Write all numbers here.")
@@ -26,122 +38,144 @@ if TYPE_CHECKING:
 @click.option(
     "--part",
     type=click.Choice(["validation", "internal_test"]),
-    help="DIR is Kaggle's train folder: audit this part of it. The nuisance score is still fitted on all of DIR.",
+    help="DIR is Kaggle's train folder: audit this part of it. The acquisition score is still fitted on all of DIR.",
 )
 @model_option
 def audit(folder: Path, out: Path | None, report: Path | None, part: str | None, model: str | None) -> None:
-    """Measure what acquisition alone tells of the labels of DIR/NORMAL and DIR/PNEUMONIA, before any lung is read.
+    """Measure how well acquisition alone tells the labels of DIR/NORMAL and DIR/PNEUMONIA apart.
 
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
     sharpness and tone equalised, and one spectrum and histogram for all films.
     """
-    import numpy as np
 
     from pneumo.data import dataset
-    from pneumo.data.acquisition import FEATURES, GROUPS, SIZE, interventions, most_typical
     from pneumo.evaluation.audit import audit as run_audit
-    from pneumo.evaluation.audit import nuisance_score, separation
-    from pneumo.films.film import squash
-    from pneumo.films.images import decode
-    from pneumo.reports import audit_report
+    from pneumo.evaluation.audit import measure_separation
+    from pneumo.reports.evaluation_report import write_audit
 
     examples = dataset.scan(folder)
-    _needed("sklearn", "skimage", *(("matplotlib",) if report else ()))
+    _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
     predictor = cli_films.load(model)
     card = predictor.card
     wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
-
     results = _measure(examples)
-    readable = np.array([not isinstance(result, str) for result in results])
-    if not readable.any():
+    if all(isinstance(result, str) for result in results):
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
-    films, measured, hashes = (
-        [x for x, ok in zip(of, readable, strict=True) if ok] for of in (examples, results, hashes)
-    )
-    target = np.array([film.target for film in films])
-    children = dataset.number_patients(films, hashes)
-    names = {"all": FEATURES, **GROUPS}
-    fitting = progress(names, "fitting trees to acquisition", len(names))
-    scores = {name: nuisance_score(measured, target, children, names[name]) for name in fitting}
-
-    part_of = np.array([film.path in wanted for film in films])  # from here on, only of the films that are audited
-    films, measured = ([one for one, inside in zip(of, part_of, strict=True) if inside] for of in (films, measured))
-    target, children = target[part_of], children[part_of]
-    scores = {name: score[part_of] for name, score in scores.items()}
-    acquisition = separation(target, scores, children)
+    found, fitted = _score(examples, hashes, results, wanted)
+    acquisition = measure_separation(found.target, found.scores, found.patients)
     click.echo(acquisition["verdict"])
     unreadable = report_unreadable([example.path for example in examples], results)
 
-    typical = decode(films[most_typical(measured)].path.read_bytes(), card.size).pixels
-    changes = interventions(measured, squash(typical, SIZE))
-    raw = _read(predictor, films, changes)  # (n, 1 + changes)
-    logit, probability = card.slope * raw[:, 0] + card.intercept, np.vectorize(predictor.probability)(raw)
-    changed = dict(zip(changes, probability[:, 1:].T, strict=True))
+    logit, probability, changed = _read(predictor, found)
+    score = found.scores["all"]
     result = {
-        "acquisition": acquisition | {"fitted_on": len(part_of)},
-        **run_audit(target, scores["all"], children, logit, probability[:, 0], card.threshold, changed),
+        "acquisition": acquisition | {"fitted_on": fitted},
+        **run_audit(found.target, score, found.patients, logit, probability, card.threshold, changed),
         "part": part,
         "unreadable": unreadable,
         "model": card.model,
     }
+    names = [click.format_filename(film.path.name) for film in found.films]
     for one in filter(None, result["decisive"].values()):
-        one["files"] = [click.format_filename(films[i].path.name) for i in one.pop("films")]
-    click.echo(f"{result['n']} films of {result['patients']} patients, threshold {card.threshold:.4f}")
-    for table in (audit_report.acquisition_table, audit_report.model_table, audit_report.interventions_table):
-        click.echo("\n" + "\n".join(audit_report.columns(table(result))))
-    click.echo("\n" + "\n".join(audit_report.notes(result)))
+        one["files"] = [names[i] for i in one.pop("films")]
+    _print(result)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     if report:
-        written = audit_report.write_audit(
+        kermany = any(film.aetiology for film in found.films)  # their file names
+        again = [film.path for film in found.films]
+        written = write_audit(
             report,
             result,
-            target,
-            scores["all"],
+            found.target,
+            score,
             logit,
-            [click.format_filename(film.path.name) for film in films],
-            lambda i: predictor.predict(films[i].path.read_bytes(), force=True),
-            kermany=any(film.aetiology for film in films),  # their file names
+            names,
+            lambda i: predictor.predict(again[i].read_bytes(), force=True),
+            kermany,
         )
         click.echo(f"report: {written}")
 
 
-def _needed(*packages: str) -> None:
-    """Say what is not installed before the minutes of reading, not after."""
+def _check_installed(*packages: str) -> None:
+    """Fail for a missing package before the minutes of reading, not after."""
     for package in packages:
         importlib.import_module(package)
 
 
 def _measure(examples: "Sequence[Example]") -> list[dict[str, float] | str]:
-    """The nuisances of every film, or the reason why it cannot be read."""
-    from pneumo.data.acquisition import features
+    """The acquisition numbers of every film, or the reason why it cannot be read."""
+    from pneumo.data.acquisition import measure_acquisition
 
-    def one(example: "Example") -> dict[str, float] | str:
+    def measure(example: "Example") -> dict[str, float] | str:
         try:
-            return features(example.path.read_bytes())
+            return measure_acquisition(example.path.read_bytes())
         except PneumoError as error:
             return str(error)
         except OSError as error:
             return f"{error.strerror}."
 
-    return list(progress(each(one, examples), "measuring", len(examples)))
+    return list(progress(each(measure, examples), "measuring", len(examples)))
 
 
-def _read(
-    predictor: "Predictor", films: "Sequence[Example]", changes: "Mapping[str, Callable[[np.ndarray], np.ndarray]]"
-) -> "np.ndarray":
-    """The network's logits of each film as it is, then under each of `changes`: (n, 1 + changes) float64."""
+def _score(
+    examples: "Sequence[Example]", hashes: Sequence[str], results: Sequence[dict[str, float] | str], wanted: set[Path]
+) -> tuple[Audited, int]:
+    """Fit acquisition scores on every readable film; the `wanted` ones with their scores, and how many were fitted."""
+    import numpy as np
+
+    from pneumo.data import dataset
+    from pneumo.data.acquisition import FEATURES, GROUPS
+    from pneumo.evaluation.matching import score_acquisition
+
+    readable = [i for i, result in enumerate(results) if not isinstance(result, str)]
+    films, measured = [examples[i] for i in readable], [results[i] for i in readable]
+    target = np.array([film.target for film in films])
+    patients = dataset.number_patients(films, [hashes[i] for i in readable])
+    names = {"all": FEATURES, **GROUPS}
+    fitting = progress(names, "fitting trees to acquisition", len(names))
+    scores = {name: score_acquisition(measured, target, patients, names[name]) for name in fitting}
+    inside = np.flatnonzero([film.path in wanted for film in films])
+    return Audited(
+        [films[i] for i in inside],
+        [measured[i] for i in inside],
+        target[inside],
+        patients[inside],
+        {name: score[inside] for name, score in scores.items()},
+    ), len(films)
+
+
+def _read(predictor: "Predictor", found: Audited) -> "tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]":
+    """Calibrated logits and probabilities of the films, (n,) each, and their probabilities under each intervention."""
     import numpy as np
 
     from pneumo.data.acquisition import SIZE
+    from pneumo.data.changes import find_most_typical, list_changes
     from pneumo.films.film import squash
     from pneumo.films.images import decode
 
-    def one(film: "Example") -> list[float]:
-        pixels = decode(film.path.read_bytes(), predictor.card.size).pixels
+    card = predictor.card
+    typical = decode(found.films[find_most_typical(found.measured)].path.read_bytes(), card.size).pixels
+    changes: Mapping[str, Callable] = list_changes(found.measured, squash(typical, SIZE))
+
+    def read(film: "Example") -> list[float]:
+        pixels = decode(film.path.read_bytes(), card.size).pixels
         square = squash(pixels, SIZE)
         return [float(predictor.logit_map(p).mean()) for p in (pixels, *(c(square) for c in changes.values()))]
 
-    return np.array(list(progress(each(one, films), "reading", len(films))))
+    raw = np.array(list(progress(each(read, found.films), "reading", len(found.films))))  # (n, 1 + changes)
+    probability = np.vectorize(predictor.probability)(raw)
+    changed = dict(zip(changes, probability[:, 1:].T, strict=True))
+    return card.slope * raw[:, 0] + card.intercept, probability[:, 0], changed
+
+
+def _print(result: dict) -> None:
+    """Tell the audit on stdout."""
+    from pneumo.reports import tables
+
+    click.echo(f"{result['n']} films of {result['patients']} patients, threshold {result['threshold']:.4f}")
+    for tabulate in (tables.tabulate_acquisition, tables.tabulate_model, tables.tabulate_interventions):
+        click.echo("\n" + "\n".join(tables.align(tabulate(result))))
+    click.echo("\n" + "\n".join(tables.explain_audit(result)))

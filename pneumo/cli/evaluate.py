@@ -2,18 +2,41 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pneumo import LABELS
 from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress, report_unreadable
 from pneumo.errors import UnreadableError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pneumo.data.dataset import Example
     from pneumo.model.predictor import Predictor
+
+
+@dataclass
+class Read:
+    """The n films that were read, with their target, probability, mean grey, pixels and coloured share of the map."""
+
+    films: "list[Example]"
+    target: "np.ndarray"
+    probability: "np.ndarray"
+    brightness: "np.ndarray"
+    pixels: "np.ndarray"
+    coloured: "np.ndarray"
+    refused: list[str]  # names of films that the gate takes for something else
+    unreadable: list[dict[str, str]]
+
+    @property
+    def patients(self) -> list[str]:
+        """Whose film each is."""
+        return [film.patient for film in self.films]
 
 
 @click.command()
@@ -41,12 +64,7 @@ def evaluate(
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
     from pneumo.data import dataset
-    from pneumo.evaluation import metrics as evaluation
-    from pneumo.evaluation import thresholds as operating
-    from pneumo.evaluation.subgroups import subgroups
-    from pneumo.model import heatmap
-    from pneumo.model.profile import write_profile
-    from pneumo.reports.report import points_table, subgroups_table, table, triage_table, write_report
+    from pneumo.reports.evaluation_report import write_report
 
     if (profile and not external) or (part and external):
         raise click.UsageError("Expected --profile with --external, and --external without --part.")
@@ -56,125 +74,154 @@ def evaluate(
     predictor = cli_films.load(model)
     if part:
         examples = cli_films.part_of(examples, dataset.content_hashes(examples), part, predictor.card)
-
-    refused = []
-
-    def measured(example: dataset.Example) -> tuple[float, float, int, float] | str:
-        result = cli_films.read(predictor, example.path, force=True)  # DIR says that they are films: all of them count
-        if isinstance(result, str):
-            return result
-        if result.refused:
-            refused.append(click.format_filename(example.path.name))
-        film = result.film
-        coloured = float((result.strengths > 0).mean())
-        return result.probability, float(film.pixels.mean()), film.width * film.height, coloured
-
-    results = list(progress(each(measured, examples), "evaluating", len(examples)))
-    read = [(example, *found) for example, found in zip(examples, results, strict=True) if not isinstance(found, str)]
-    unreadable = report_unreadable([example.path for example in examples], results)
-    if not read:
+    read = _read(predictor, examples)
+    if not read.films:
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
-    films, probability, brightness, pixels, coloured = zip(*read, strict=True)
-    target, patients, aetiologies = zip(*((e.target, e.patient, e.aetiology) for e in films), strict=True)
-    card = predictor.card
-    operating_point = card.operating_point(operating_point)
-    threshold = card.thresholds[operating_point]
-    result = evaluation.evaluate(target, probability, threshold, patients) | {
-        "operating_point": operating_point,
-        "operating_points": {
-            name: {"threshold": value, **operating.worth(target, probability, value, patients)}
-            for name, value in card.thresholds.items()
-        },
-        "triage": operating.triage(target, probability, card.rule_out, card.rule_in, threshold, patients),
-        "subgroups": subgroups(
-            target, probability, threshold, patients, aetiologies, {"image size": pixels, "brightness": brightness}
-        ),
-        "coloured": _by_label(films, coloured) if predictor.card.has_map else None,
-        "unreadable": unreadable,
-        "refused": sorted(refused),
-        "model": card.model,
-    }
-    if refused:
-        click.echo(
-            f"{len(refused)} of {len(films)} films do not look like chest films to the model; they count here.",
-            err=True,
-        )
+    result = _measure(predictor, read, predictor.card.operating_point(operating_point))
     if external:
-        labels = {label: sum(film.label == label for film in films) for label in dataset.LABELS}
-        if not all(labels.values()):
-            raise UnreadableError(f"Expected films of both labels to suggest operating points from, read {labels}.")
-        result["suggested"] = operating.suggest(target, probability, patients)
-        result["doubts"] = operating.doubts(target, patients)
-    click.echo(f"{len(films)} films of {len(set(patients))} patients, threshold {threshold:.4f} ({operating_point})")
-    for name, value, span in table(result):
-        click.echo(f"{name:<17} {value:>9}  {span}")
-    counts = result["confusion"]
-    click.echo(f"is NORMAL         {counts['tn']:>9} called NORMAL, {counts['fp']} called PNEUMONIA")
-    click.echo(f"is PNEUMONIA      {counts['fn']:>9} called NORMAL, {counts['tp']} called PNEUMONIA")
-    click.echo(f"\nuncertain from {card.rule_out:.4f} (rule-out) and below {card.rule_in:.4f} (rule-in), else settled")
-    for name, value, span in triage_table(result["triage"]):
-        click.echo(f"{name:<20} {value:>9}  {span}")
-    if result["coloured"]:
-        click.echo(f"\n{heatmap.coverage(result['coloured'])}")
-    for title, points in (("operating point", "operating_points"), ("suggested", "suggested")):
-        if points in result:
-            click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")
-            for name, *cells in points_table(result[points]):
-                click.echo(f"{name:<15} " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
-    if external:
-        click.echo(result["doubts"])
-    click.echo(f"\n{'group':<48} {'films':>5}  {'sensitivity':<26} specificity")
-    for name, n, *cells in subgroups_table(result["subgroups"]):
-        click.echo(f"{name:<48} {n:>5}  " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
-    if report and (tested := _faithfulness(predictor, films, target, probability, threshold)):
+        result |= _suggest(read)
+    _print(result, read)
+    if report and (tested := _test_map(predictor, read, result["threshold"])):
         result["faithfulness"] = tested
     if profile:
-        count = {"n": len(films), **labels, "patients": len(set(patients))}
-        write_profile(profile, card, result["suggested"], count, result["doubts"])
-        click.echo(f"profile: {profile}; PNEUMO_PROFILE={profile} makes server and commands use it")
+        _write_profile(profile, predictor, read, result)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     if report:
-        names = [click.format_filename(film.path.name) for film in films]
+        names = [click.format_filename(film.path.name) for film in read.films]
+        paths = [film.path for film in read.films]
         written = write_report(
             report,
             result,
-            target,
-            probability,
+            read.target,
+            read.probability,
             names,
-            lambda i: predictor.predict(films[i].path.read_bytes(), force=True),
+            lambda i: predictor.predict(paths[i].read_bytes(), force=True),
         )
         click.echo(f"report: {written}")
 
 
-def _by_label(films: "Sequence[Example]", values: Sequence[float]) -> dict[str, float | None]:
-    """Mean of the values of each label's films; None without films."""
-    from pneumo import LABELS
-
-    of = {label: [v for film, v in zip(films, values, strict=True) if film.label == label] for label in LABELS}
-    return {label: sum(found) / len(found) if found else None for label, found in of.items()}
-
-
-def _faithfulness(
-    predictor: "Predictor", films: "Sequence[Example]", target: Sequence, probability: Sequence, threshold: float
-) -> dict | None:
-    """What deleting the regions of the heat map does to the pneumonias called so; None without any or a map."""
+def _read(predictor: "Predictor", examples: "Sequence[Example]") -> Read:
+    """Read every film, also those that the gate would refuse: the folder says that they are chest films."""
     import numpy as np
 
-    from pneumo.evaluation.faithfulness import choose, deletions, faithfulness
+    def read(example: "Example") -> tuple | str:
+        found = cli_films.read(predictor, example.path, force=True)
+        if isinstance(found, str):
+            return found
+        film, coloured = found.film, float((found.strengths > 0).mean())
+        return found.probability, float(film.pixels.mean()), film.width * film.height, coloured, bool(found.refused)
+
+    results = list(progress(each(read, examples), "evaluating", len(examples)))
+    pairs = [(film, found) for film, found in zip(examples, results, strict=True) if not isinstance(found, str)]
+    films = [film for film, _ in pairs]
+    columns = np.array([found for _, found in pairs], float).reshape(len(pairs), 5).T
+    return Read(
+        films,
+        np.array([film.target for film in films]),
+        *columns[:4],
+        sorted(click.format_filename(film.path.name) for film, found in pairs if found[-1]),
+        report_unreadable([example.path for example in examples], results),
+    )
+
+
+def _measure(predictor: "Predictor", read: Read, operating_point: str) -> dict:
+    """Everything that is measured at this operating point, at the others, and on groups of films; ready for JSON."""
+    from pneumo.evaluation.metrics import evaluate, measure_point, measure_triage
+    from pneumo.evaluation.subgroups import measure_subgroups
+
+    card, threshold = predictor.card, predictor.card.thresholds[operating_point]
+    target, probability, patients = read.target, read.probability, read.patients
+    kinds = [film.aetiology for film in read.films]
+    measured = {"image size": read.pixels, "brightness": read.brightness}
+    by_label = {label: read.coloured[read.target == number] for number, label in enumerate(LABELS)}
+    return evaluate(target, probability, threshold, patients) | {
+        "operating_point": operating_point,
+        "operating_points": {
+            name: {"threshold": value, **measure_point(target, probability, value, patients)}
+            for name, value in card.thresholds.items()
+        },
+        "triage": measure_triage(target, probability, card.rule_out, card.rule_in, threshold, patients),
+        "subgroups": measure_subgroups(target, probability, threshold, patients, kinds, measured),
+        "coloured": {label: float(of.mean()) if len(of) else None for label, of in by_label.items()}
+        if card.has_map
+        else None,
+        "unreadable": read.unreadable,
+        "refused": read.refused,
+        "model": card.model,
+    }
+
+
+def _suggest(read: Read) -> dict:
+    """Operating points for the site whose films these are, and what speaks against them."""
+    from pneumo.evaluation.thresholds import describe_doubts, suggest_points
+
+    count = _count(read)
+    if not all(count.values()):
+        raise UnreadableError(f"Expected films of both labels to suggest operating points from, read {count}.")
+    suggested = suggest_points(read.target, read.probability, read.patients)
+    return {"suggested": suggested, "doubts": describe_doubts(read.target, read.patients)}
+
+
+def _count(read: Read) -> dict[str, int]:
+    return {label: sum(film.label == label for film in read.films) for label in LABELS}
+
+
+def _write_profile(profile: Path, predictor: "Predictor", read: Read, result: dict) -> None:
+    from pneumo.model.profile import write_profile
+
+    count = {"n": len(read.films), **_count(read), "patients": len(set(read.patients))}
+    write_profile(profile, predictor.card, result["suggested"], count, result["doubts"])
+    click.echo(f"profile: {profile}; PNEUMO_PROFILE={profile} makes server and commands use it")
+
+
+def _print(result: dict, read: Read) -> None:
+    """Tell the evaluation on stdout."""
+    from pneumo.model.heatmap import describe_coverage
+    from pneumo.reports import tables
+
+    n, triage, counts = result["n"], result["triage"], result["confusion"]
+    if read.refused:
+        words = "films do not look like chest films to the model; they count here."
+        click.echo(f"{len(read.refused)} of {n} {words}", err=True)
+    point = f"threshold {result['threshold']:.4f} ({result['operating_point']})"
+    click.echo(f"{n} films of {len(set(read.patients))} patients, {point}")
+    for name, value, span in tables.tabulate_metrics(result):
+        click.echo(f"{name:<17} {value:>9}  {span}")
+    click.echo(f"is NORMAL         {counts['tn']:>9} called NORMAL, {counts['fp']} called PNEUMONIA")
+    click.echo(f"is PNEUMONIA      {counts['fn']:>9} called NORMAL, {counts['tp']} called PNEUMONIA")
+    rule_out, rule_in = triage["rule_out"], triage["rule_in"]
+    click.echo(f"\nuncertain from {rule_out:.4f} (rule-out) and below {rule_in:.4f} (rule-in), else settled")
+    for name, value, span in tables.tabulate_triage(triage):
+        click.echo(f"{name:<20} {value:>9}  {span}")
+    if result["coloured"]:
+        click.echo(f"\n{describe_coverage(result['coloured'])}")
+    for title, points in (("operating point", "operating_points"), ("suggested", "suggested")):
+        if points in result:
+            click.echo(f"\n{title:<15} {'threshold':<26} {'sensitivity':<26} specificity")
+            for name, *cells in tables.tabulate_points(result[points]):
+                click.echo(f"{name:<15} " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
+    if "doubts" in result:
+        click.echo(result["doubts"])
+    click.echo(f"\n{'group':<48} {'films':>5}  {'sensitivity':<26} specificity")
+    for name, count, *cells in tables.tabulate_subgroups(result["subgroups"]):
+        click.echo(f"{name:<48} {count:>5}  " + " ".join(f"{cell:<26}" for cell in cells).rstrip())
+
+
+def _test_map(predictor: "Predictor", read: Read, threshold: float) -> dict | None:
+    """What deleting regions of the heat map does to the pneumonias called so; None without any, or without a map."""
+    from pneumo.evaluation.faithfulness import choose_films, measure_drops, summarise_drops
     from pneumo.films.film import squash
     from pneumo.films.images import decode
 
-    chosen = choose(target, np.asarray(probability) >= threshold)
-    card = predictor.card
+    chosen, card = choose_films(read.target, read.probability >= threshold), predictor.card
     if not chosen or not card.has_map:
         return None
 
-    def tested(index: int) -> tuple:
-        film = squash(decode(films[index].path.read_bytes(), card.size).pixels, card.size)
-        return deletions(film, predictor.logit_map, seed=index)
+    def test(index: int) -> tuple:
+        film = squash(decode(read.films[index].path.read_bytes(), card.size).pixels, card.size)
+        return measure_drops(film, predictor.logit_map, seed=index)
 
-    before, after = zip(*progress(each(tested, chosen), "deleting regions", len(chosen)), strict=True)
-    patients = [films[index].patient for index in chosen]
-    return faithfulness(before, after, card.slope, card.intercept, patients)
+    before, after = zip(*progress(each(test, chosen), "deleting regions", len(chosen)), strict=True)
+    return summarise_drops(before, after, card.slope, card.intercept, [read.patients[index] for index in chosen])

@@ -1,4 +1,4 @@
-"""What the commands that read many films share: options, the model, every core, progress, and the films that fail."""
+"""What `predict`, `evaluate` and `audit` share: options, the model, every core, progress, and unreadable films."""
 
 import sys
 from collections import deque
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from pneumo.model.predictor import Prediction, Predictor
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
-AHEAD = 2  # results a core that may wait for a slow film before them: this bounds the memory
+AHEAD = 2  # finished films a core that may wait for a slow one before them; more would fill the memory
 FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
 model_option = click.option("--model", metavar="NAME", help="Model of models/, or path of a card; else PNEUMO_MODEL's.")
 point_option = click.option(
-    "--operating-point", type=click.Choice(POINTS), help="Whose threshold makes the label; else the model's default."
+    "--operating-point", type=click.Choice(POINTS), help="The threshold that makes the label; else the model's default."
 )
 
 
 def load(model: str | None) -> "Predictor":
-    """The model of that name, which reads as many films at once as there are cores.
+    """Load the model of that name, to read as many films at once as there are cores.
 
-    A film a core, with one thread each, is faster than one film on all cores: then decoding and what else surrounds the
-    network runs side by side, too. The answers are the same to the bit.
+    A film on each core, with one thread each, is faster than one film on all cores, because decoding runs side by side,
+    too. The answers are the same to the bit.
     """
-    from pneumo.model.card import card_path, read_card
+    from pneumo.model.card import find_card, read_card
     from pneumo.model.predictor import Predictor
-    from pneumo.model.profile import of_site
+    from pneumo.model.profile import apply_settings
 
-    return Predictor(of_site(read_card(card_path(model), roles=())), threads=1, at_once=cores())
+    return Predictor(apply_settings(read_card(find_card(model), roles=())), threads=1, at_once=cores())
 
 
 def read(
     predictor: "Predictor", film: Path, operating_point: str | None = None, force: bool = False
 ) -> "Prediction | str":
-    """An opinion, or the reason why there is none."""
+    """Read a film: a prediction, or the reason why there is none."""
     try:
         return predictor.predict(film.read_bytes(), operating_point, force)
     except PneumoError as error:
@@ -53,9 +53,9 @@ def read(
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work(item)` of each item, in their order, computed on every core; memory does not grow with their number.
+    """Compute `work(item)` of each item on every core, in their order; memory does not grow with their number.
 
-    Threads are enough: the network and the decoders run without Python's lock.
+    Threads are enough: the network and the decoders release Python's lock.
     """
     waiting: deque = deque()
     pool = ThreadPoolExecutor(cores())
@@ -71,14 +71,14 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Resu
 
 
 def progress(items: Iterable[Item], label: str, length: int, hidden: bool = False) -> Iterator[Item]:
-    """The items, with a progress bar on stderr where a person looks at it."""
+    """Pass the items on, with a progress bar on stderr if that is a terminal."""
     hidden = hidden or not sys.stderr.isatty()
     with click.progressbar(items, length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield from bar
 
 
 def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[dict[str, str]]:
-    """Name on stderr, and return for JSON, the films whose result is a reason (a str) and not a result."""
+    """Name on stderr, and return for JSON, the films whose result is the reason (a str) why they could not be read."""
     unreadable = [
         {"file": click.format_filename(film), "reason": reason}
         for film, reason in zip(films, results, strict=True)
@@ -90,9 +90,9 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
 
 
 def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":
-    """Those of one part of the split. Says where its files are others than the card speaks of: copies of another size.
+    """Take the films of one part of the split; warn if they are other files than those behind the card's figures.
 
-    `hashes` are the files' SHA-256, in order.
+    `hashes` are the SHA-256 of the examples' files, in order.
     """
     from pneumo.data.dataset import fingerprint, split
 

@@ -1,26 +1,22 @@
-"""`pneumo`: the group of its commands, of which `serve` is here and the others are in `cli_predict`, `_evaluate` ….
+"""`pneumo`: the group of its commands, each in a module of its own.
 
 Nothing is imported before a command needs it. What a person can act on becomes one sentence on stderr and exit code 2.
 """
-
-import os
-import sys
-from pathlib import Path
 
 import click
 
 from pneumo import __version__
 from pneumo.cli.audit import audit
+from pneumo.cli.compare import compare
 from pneumo.cli.data import data
+from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
 from pneumo.cli.pretrain import pretrain
+from pneumo.cli.serve import check, serve
 from pneumo.cli.train import recipes, train
-from pneumo.cli.training import compare, document
 from pneumo.errors import PneumoError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Group(click.Group):
@@ -47,17 +43,5 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-@main.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Else PORT, else 5000.")
-def serve(port: int | None) -> None:
-    """Serve the page and the JSON endpoint with gunicorn."""
-    if not (ROOT / "gunicorn.conf.py").is_file():
-        raise FileNotFoundError(f"Expected gunicorn.conf.py in {ROOT}, found none: serve from a checkout.")
-    os.environ |= {"PORT": str(port)} if port else {}
-    # from where it was called: settings may be paths
-    where = ["--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)]
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *where])
-
-
-for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document):
+for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
     main.add_command(command)

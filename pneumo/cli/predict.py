@@ -1,4 +1,4 @@
-"""`pneumo predict`: films and folders of them -> a table or a CSV, row by row; a killed run goes on where it was."""
+"""`pneumo predict` reads films and folders of films into a table or a CSV file. `--resume` continues a killed run."""
 
 import csv
 import io
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage")
 OURS = b"file,label,probability,"  # how every CSV of this command began, those of earlier versions, too
 HEATMAP_SUFFIX = ".heatmap.png"
-FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # as the page's own CSV has it: `cell` in static/page.js
-SAME = 1e-4  # another processor may round a probability by less than this; another model differs by more
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # the same rule as `cell` in static/page.js
+SAME = 1e-4  # two processors' probabilities of one model differ by less, those of two models by more
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE_OR_DIR...")
-@click.option("--csv", "out", type=FILE, help="Write a row a film here, instead of a table to stdout.")
-@click.option("--resume", is_flag=True, help="Keep the rows that are in --csv already and go on with the other films.")
-@click.option("--heatmaps", type=FOLDER, help="Write each film with its overlay here, as NAME.heatmap.png.")
-@click.option("--force", is_flag=True, help="Read pictures that do not look like chest films all the same.")
+@click.option("--csv", "out", type=FILE, help="Write one row per film into this file instead of a table to stdout.")
+@click.option("--resume", is_flag=True, help="Keep the rows that --csv already has, and read the other films.")
+@click.option(
+    "--heatmaps", type=FOLDER, help="Write each film with its heat map into this folder, as NAME.heatmap.png."
+)
+@click.option("--force", is_flag=True, help="Read pictures even if they do not look like chest films.")
 @point_option
 @model_option
 def predict(
@@ -44,35 +46,38 @@ def predict(
     operating_point: str | None,
     model: str | None,
 ) -> None:
-    """Read films; folders are searched for pictures. A file that cannot be read is a row with the reason."""
+    """Read films, and all films in folders. A file that cannot be read becomes a row with the reason."""
     from pneumo.data.dataset import bare_name
 
     if resume and not out:
-        raise click.UsageError("Expected --resume with --csv: it goes on with that file.")
-    films = list(_pictures(paths))
+        raise click.UsageError("--resume needs --csv, the file to continue.")
+    films = list(_find_films(paths))
     if out:
         _check_writable(out, films, resume)
     predictor = cli_films.load(model)
     for folder in filter(None, (heatmaps, out and out.parent)):
         folder.mkdir(parents=True, exist_ok=True)
 
-    def row(film: Path, drawn: bool = heatmaps is not None) -> tuple[tuple, bytes]:
-        """A film's cells, and its heat map as PNG; what else was known of it is forgotten here."""
+    def read(film: Path, draw: bool = heatmaps is not None) -> tuple[tuple, bytes]:
+        """Read a film and return only what is written: its row, and its heat map as PNG."""
         result = cli_films.read(predictor, film, operating_point, force)
         if isinstance(result, str):
             return (_name(film), "", "", "", "", result, ""), b""
-        notes = " ".join(result.warnings)
-        cells = (_name(film), result.label, result.probability, result.threshold, notes, "", result.triage)
-        return cells, _heatmap(result) if drawn else b""
+        warnings = " ".join(result.warnings)
+        row = (_name(film), result.label, result.probability, result.threshold, warnings, "", result.triage)
+        return row, _draw(result) if draw else b""
 
-    kept = _resumed(out, films, lambda film: row(film, drawn=False)[0]) if resume and out.exists() else []
+    kept = _read_rows(out, films, lambda film: read(film, draw=False)[0]) if resume and out.exists() else []
     if resume:
         click.echo(f"{len(kept)} of {len(films)} films are in {click.format_filename(out)} already.", err=True)
-    answered = [film for film, cells in kept if not cells["error"]]
-    taken, read = set(), len(answered)
-    for film in answered if heatmaps else ():  # they have their names, and it must be these
-        if not (picture := heatmaps / _free(bare_name(film), taken)).is_file():
-            raise RunError(f"Expected the heat maps of the rows that are there already, found no {picture}.")
+    done = [film for film, row in kept if not row["error"]]
+    taken, count = set(), len(done)
+    for film in done if heatmaps else ():  # reserve their names, in the order in which they got them
+        if not (picture := heatmaps / _choose_name(bare_name(film), taken)).is_file():
+            raise RunError(
+                f"Expected a heat map for every row that {click.format_filename(out)} already has, found no {picture}. "
+                "Without --resume all films are read again."
+            )
     left = _without(films, [film for film, _ in kept])
     with open(out or os.devnull, "ab" if kept else "wb", buffering=0) as stream:
         if not kept:
@@ -80,20 +85,20 @@ def predict(
         if not out:
             click.echo("label      probability  triage     file")
         hidden = not out and sys.stdout.isatty()
-        results = progress(each(row, left), "reading", len(left), hidden)
-        for film, (cells, picture) in zip(left, results, strict=True):
-            if picture:  # before its row: what has a row is complete
-                _write_picture(heatmaps / _free(bare_name(film), taken), picture)
-            _write_row(stream, [_guarded(cell) for cell in cells])
-            read += not cells[COLUMNS.index("error")]
+        results = progress(each(read, left), "reading", len(left), hidden)
+        for film, (row, picture) in zip(left, results, strict=True):
+            if picture:  # before the row, so that a film with a row is complete
+                _write_picture(heatmaps / _choose_name(bare_name(film), taken), picture)
+            _write_row(stream, [_guard(cell) for cell in row])
+            count += not row[COLUMNS.index("error")]
             if not out:
-                click.echo(_line(*cells))
-    click.echo(f"{read} of {len(films)} read by {predictor.card.name} {predictor.card.version}.", err=True)
-    raise SystemExit(0 if read else 1)
+                click.echo(_format(*row))
+    click.echo(f"{count} of {len(films)} read by {predictor.card.name} {predictor.card.version}.", err=True)
+    raise SystemExit(0 if count else 1)
 
 
-def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
-    """Every file that was named, whatever its suffix, and the pictures in folders, without our own heat maps."""
+def _find_films(paths: Sequence[Path]) -> Iterator[Path]:
+    """Find the films: every file that was named, and the pictures in folders except heat maps of this command."""
     from pneumo.data.dataset import is_picture
 
     for path in paths:
@@ -102,16 +107,16 @@ def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
             found = [p for p in inside if is_picture(p)]
             if not found:
                 click.echo(f"Expected pictures in {click.format_filename(path)}, found none.", err=True)
-            if passed := _passed_over(set(inside) - set(found)):
+            if others := _count_others(set(inside) - set(found)):
                 where = click.format_filename(path)
-                click.echo(f"Not read in {where}: {passed}. Name such a file itself to have it read.", err=True)
+                click.echo(f"Not read in {where}: {others}. Name such a file itself to have it read.", err=True)
             yield from found
         else:
             yield path
 
 
-def _passed_over(others: Iterable[Path]) -> str:
-    """How many files of each kind in a folder are not taken for films, in words; hidden files do not count."""
+def _count_others(others: Iterable[Path]) -> str:
+    """Count by kind, in words, the files of a folder that are not taken for films; hidden files do not count."""
     kinds: Counter = Counter()
     for path in others:
         if path.name.startswith(".") or (path.is_dir() and not path.is_symlink()):
@@ -134,7 +139,7 @@ def _check_writable(out: Path, films: Sequence[Path], resume: bool) -> None:
         return
     with out.open("rb") as stream:
         begins = stream.read(len(OURS))
-    if begins not in (b"", OURS):
+    if not OURS.startswith(begins):
         raise RunError(f"Expected --csv to name a new file or a CSV of this command, found another file: {where}.")
 
 
@@ -165,59 +170,59 @@ def _write_picture(path: Path, picture: bytes) -> None:
         raise RunError(f"{click.format_filename(path)} cannot be written: {error.strerror}.") from None
 
 
-def _resumed(out: Path, films: Sequence[Path], row: Callable[[Path], tuple]) -> list[tuple[Path, dict[str, str]]]:
-    """The films and rows that a killed run left in `out`, whose half-written last row is cut off.
+def _read_rows(out: Path, films: Sequence[Path], read: Callable[[Path], tuple]) -> list[tuple[Path, dict[str, str]]]:
+    """Read the films and rows that a killed run left in `out`, and cut off a half-written last row.
 
-    Nothing in a row names the model: so the last film that was read is read again.
+    The rows do not name the model, so the last film is read again and compared.
 
     Raises:
-        RunError: `out` is not of this command, or of other films, another model or another operating point.
+        RunError: `out` was not written by this command, or for other films, another model or operating point.
     """
-    where, remedy = click.format_filename(out), "Without --resume all films are read anew."
+    where, remedy = click.format_filename(out), "Without --resume all films are read again."
     content = out.read_bytes()
     try:
         rows = list(csv.reader(io.StringIO(content[: content.rfind(b"\n") + 1].decode(), newline="")))
     except UnicodeDecodeError:
         raise RunError(f"Expected {where} as pneumo wrote it, received no UTF-8. {remedy}") from None
-    if rows and len(rows[-1]) < len(COLUMNS):  # a quoted file name may hold the line break that the cut found
+    if rows and len(rows[-1]) < len(COLUMNS):  # the last line break is inside a quoted file name
         rows.pop()
     again = io.StringIO(newline="")
     csv.writer(again, lineterminator="\n").writerows(rows)
     whole = again.getvalue().encode()
     if rows[:1] not in ([], [list(COLUMNS)]) or not content.startswith(whole) or {*map(len, rows)} - {len(COLUMNS)}:
         raise RunError(f"Expected {where} as pneumo wrote it, with columns {','.join(COLUMNS)}. {remedy}")
-    of_name = {_guarded(_name(film)): film for film in films}
+    by_name = {_guard(_name(film)): film for film in films}
     kept = []
     for cells in rows[1:]:
-        if cells[0] not in of_name:
-            raise RunError(f"Expected {where} to be of these films, found {cells[0]} in it. {remedy}")
-        kept.append((of_name[cells[0]], dict(zip(COLUMNS, cells, strict=True))))
-    if answered := [(film, cells) for film, cells in kept if not cells["error"]]:
-        film, last = answered[-1]
-        now = dict(zip(COLUMNS, row(film), strict=True))
-        if any(cells["threshold"] != str(now["threshold"]) for _, cells in answered) or not _same(last, now):
+        if cells[0] not in by_name:
+            raise RunError(f"Expected only the films named now in {where}, found {cells[0]}. {remedy}")
+        kept.append((by_name[cells[0]], dict(zip(COLUMNS, cells, strict=True))))
+    if done := [(film, row) for film, row in kept if not row["error"]]:
+        film, last = done[-1]
+        now = dict(zip(COLUMNS, read(film), strict=True))
+        if any(row["threshold"] != str(now["threshold"]) for _, row in done) or not _agree(last, now):
             raise RunError(
-                f"Expected {where} to be of this model and operating point, but {last['file']} is {_said(last)} there "
-                f"and {_said(now)} now. {remedy}"
+                f"{where} comes from another model or operating point: {last['file']} is {_describe(last)} there and "
+                f"{_describe(now)} now. {remedy}"
             )
     os.truncate(out, len(whole))
     return kept
 
 
-def _same(before: dict[str, str], now: dict) -> bool:
-    """Whether a film is read as it was."""
+def _agree(before: dict[str, str], now: dict) -> bool:
+    """Compare two rows of one film: the same label, warnings, triage and, but for rounding, probability."""
     if now["error"] or any(before[key] != now[key] for key in ("label", "warnings", "triage")):
         return False
     return math.isclose(float(before["probability"]), now["probability"], rel_tol=0, abs_tol=SAME)
 
 
-def _said(cells: dict) -> str:
-    """A row in words."""
-    return cells["error"] or f"{cells['label']}, {cells['probability']} by threshold {cells['threshold']}"
+def _describe(row: dict) -> str:
+    """Put a row into words."""
+    return row["error"] or f"{row['label']} ({row['probability']}, threshold {row['threshold']})"
 
 
 def _without(films: Sequence[Path], done: Sequence[Path]) -> list[Path]:
-    """The films that are not done; one that was named twice is to be done twice."""
+    """Leave out the films that are done; a film that was named twice is read twice."""
     times, left = Counter(done), []
     for film in films:
         if times[film]:
@@ -231,15 +236,15 @@ def _name(film: Path) -> str:
     return click.format_filename(film)
 
 
-def _line(name: str, label: str, probability: float, threshold: float, notes: str, error: str, triage: str) -> str:
-    """A row for people."""
+def _format(name: str, label: str, probability: float, threshold: float, warnings: str, error: str, triage: str) -> str:
+    """Format a row for people."""
     if error:
         return f"{'-':<10} {'-':>11}  {'-':<9}  {name}: {error}"
-    return f"{label:<10} {probability:>11.4f}  {triage:<9}  {name}" + (f" ({notes})" if notes else "")
+    return f"{label:<10} {probability:>11.4f}  {triage:<9}  {name}" + (f" ({warnings})" if warnings else "")
 
 
-def _heatmap(prediction: "Prediction") -> bytes:
-    """Film and overlay, as PNG."""
+def _draw(prediction: "Prediction") -> bytes:
+    """Draw film and heat map as a PNG."""
     from pneumo.model.heatmap import blend
 
     buffer = io.BytesIO()
@@ -247,16 +252,16 @@ def _heatmap(prediction: "Prediction") -> bytes:
     return buffer.getvalue()
 
 
-def _free(stem: str, taken: set[str]) -> str:
-    """STEM.heatmap.png, or STEM-2, STEM-3 … where an earlier film had that name."""
+def _choose_name(stem: str, taken: set[str]) -> str:
+    """Choose STEM.heatmap.png, or STEM-2, STEM-3 … where an earlier film has that name."""
     name, number = stem, 1
-    while name.casefold() in taken:  # on some file systems A and a are one name
+    while name.casefold() in taken:  # some file systems do not tell A from a
         number += 1
         name = f"{stem}-{number}"
     taken.add(name.casefold())
     return name + HEATMAP_SUFFIX
 
 
-def _guarded(cell: object) -> object:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection)."""
+def _guard(cell: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula (OWASP, CSV injection)."""
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell

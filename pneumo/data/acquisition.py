@@ -1,4 +1,4 @@
-"""Acquisition features: how a film was acquired, processed and saved; and the same film without their trace.
+"""Acquisition features: numbers that say how a film was acquired, processed and saved.
 
 None of these numbers knows what a lung is. If they tell the labels of a folder apart, a network can learn them instead
 of pneumonia, and its metrics then say little (Zech et al. 2018, doi 10.1371/journal.pmed.1002683; DeGrave et al. 2021,
@@ -7,10 +7,9 @@ doi 10.1038/s42256-021-00338-7). `audit` measures how far that goes. Knows nothi
 
 import functools
 import io
-from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from pneumo.films.film import squash
 from pneumo.films.images import decode
@@ -20,10 +19,6 @@ SCALES = (1, 2, 4)  # sharpness is measured on the film and on its means of 2 ×
 BLACK, BRIGHT = 10, 230  # grey levels: JPEG leaves a black border within about ten of 0
 FRAME = SIZE // 28  # 8 pixels: the outermost frame, where a film shows its border
 CORNER, EDGE = SIZE // 5, SIZE // 8  # 44 and 28 pixels: where the letter R or L, a date or a voltage stands
-MASKED_BORDER = SIZE // 12  # 18 pixels
-COMMON_SHARPNESS = 10  # percentile of the films' sharpness to which the sharper nine tenths are blurred
-COARSE = 4  # cycles across the film: what is coarser is the chest itself
-GAIN = 5.0  # that a spatial frequency gets at most, either way: beyond, a blurred film would become its own noise
 PERCENTILES = (5, 25, 50, 75, 95)
 SIDES = ("top", "bottom", "left", "right")
 # Rows and columns where markers stand. In Kermany's data set the pneumonias' R and date are large and in the upper
@@ -81,7 +76,7 @@ GROUPS: dict[str, dict[str, str]] = {
 FEATURES = tuple(name for group in GROUPS.values() for name in group)
 
 
-def features(data: bytes) -> dict[str, float]:
+def measure_acquisition(data: bytes) -> dict[str, float]:
     """Measure the file of one film: FEATURES by name, as GROUPS describes them.
 
     Raises:
@@ -91,7 +86,7 @@ def features(data: bytes) -> dict[str, float]:
     grey = squash(film.pixels, SIZE).astype(np.float32)  # (SIZE, SIZE) in 0..255
     values = _scales(grey) | _border(grey) | _tone(grey) | _markers(grey)
     values |= {
-        "jpeg_quality": jpeg_quality(data) if film.format == "JPEG" else 0,
+        "jpeg_quality": estimate_jpeg_quality(data) if film.format == "JPEG" else 0,
         "file_bytes": len(data),
         "bits_per_pixel": 8 * len(data) / (film.width * film.height),
         "width": film.width,
@@ -101,132 +96,19 @@ def features(data: bytes) -> dict[str, float]:
     return {name: float(values[name]) for name in FEATURES}
 
 
-def sharpness(grey: np.ndarray) -> float:
-    """RMS grey step between neighbours, across and down together, over the deviation: (H, W) in 0..255 -> 0 or more.
+def measure_sharpness(grey: np.ndarray) -> float:
+    """Measure the RMS grey step between neighbours, across and down, over the deviation: (H, W) in 0..255 -> 0 or more.
 
-    Over the deviation, so that contrast alone is no sharpness: brighter, darker and flatter copies are as sharp. 0 for
-    a film of one grey.
+    Dividing by the deviation makes brighter, darker and flatter copies as sharp as the film. 0 for a film of one grey.
     """
     return float(np.hypot(*_steps(grey)) / (grey.std() or 1))
 
 
-def jpeg_quality(data: bytes) -> int:
-    """The quality, 1..100, whose luminance quantisation table sums closest to that of this JPEG."""
+def estimate_jpeg_quality(data: bytes) -> int:
+    """Find the quality, 1..100, whose luminance quantisation table has the sum closest to that of this JPEG."""
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
         total = sum(image.quantization[min(image.quantization)])
     return int(np.argmin(np.abs(_table_sums() - total))) + 1
-
-
-def interventions(
-    measured: Sequence[dict[str, float]], typical: np.ndarray
-) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """List, by name, the changes that take acquisition out of a film, then EVERYDAY: (SIZE, SIZE) uint8 -> uint8.
-
-    `measured` are the `features` of the films to be changed: they give the common sharpness and tone. `typical`
-    (SIZE, SIZE) uint8 is one of these films, see `most_typical`: its spectrum and histogram are given to all of them.
-    """
-    mean, deviation = (float(np.median([one[name] for one in measured])) for name in ("mean", "deviation"))
-    common = np.percentile([np.hypot(one["across_1"], one["down_1"]) for one in measured], COMMON_SHARPNESS)
-    return {
-        "corners masked": mask_corners,
-        "borders masked": mask_borders,
-        "corners and borders masked": lambda film: mask_corners(mask_borders(film)),
-        "sharpness equalised": functools.partial(blur_to, target=float(common)),
-        "tone equalised": functools.partial(tone_to, mean=mean, deviation=deviation),
-        "spectrum and histogram equalised": functools.partial(acquired_like, other=typical),
-        **EVERYDAY,
-    }
-
-
-def jpeg(film: np.ndarray, quality: int) -> np.ndarray:
-    """Save (H, W) uint8 as a JPEG of that quality, and read it again."""
-    buffer = io.BytesIO()
-    Image.fromarray(film).save(buffer, "JPEG", quality=quality)
-    return decode(buffer.getvalue()).pixels
-
-
-# Changes that happen to films in daily use and that a reader would not mind: the label should stay.
-EVERYDAY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "flipped left to right": lambda film: np.ascontiguousarray(film[:, ::-1]),
-    "brighter by a fifth": lambda film: (1.2 * film).round().clip(0, 255).astype(np.uint8),
-    "darker by a fifth": lambda film: (0.8 * film).round().astype(np.uint8),
-    "saved as JPEG of quality 50": functools.partial(jpeg, quality=50),
-    "blurred by a pixel": lambda film: np.asarray(Image.fromarray(film).filter(ImageFilter.GaussianBlur(1))),
-    "turned by 5°": lambda film: np.asarray(Image.fromarray(film).rotate(5, Image.Resampling.BICUBIC)),
-    "half the size": lambda film: squash(film, SIZE // 2),
-}
-
-
-def mask_corners(film: np.ndarray) -> np.ndarray:
-    """Blacken the four corners, CORNER pixels square: black is what lies outside the beam."""
-    masked = film.copy()
-    for rows in (_FIRST, _LAST):
-        masked[rows, _FIRST] = masked[rows, _LAST] = 0
-    return masked
-
-
-def mask_borders(film: np.ndarray) -> np.ndarray:
-    """Blacken the outermost MASKED_BORDER pixels on every side."""
-    masked, inner = np.zeros_like(film), slice(MASKED_BORDER, -MASKED_BORDER)
-    masked[inner, inner] = film[inner, inner]
-    return masked
-
-
-def blur_to(film: np.ndarray, target: float) -> np.ndarray:
-    """Blur with the Gaussian that brings `sharpness` down to `target`; a film that is not sharper stays as it is.
-
-    That makes one number equal, not the whole spectrum: what is left at coarser scales differs, and may still tell.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    grey = film.astype(np.float32)
-    if sharpness(grey) <= target:
-        return film
-    low, high = 0.0, SIZE / 8  # sharpness falls with the width of the Gaussian
-    for _ in range(12):  # to 0.007 pixels
-        middle = (low + high) / 2
-        blurred = gaussian_filter(grey, middle, mode="nearest")
-        low, high = (middle, high) if sharpness(blurred) > target else (low, middle)
-    return blurred.round().astype(np.uint8)
-
-
-def tone_to(film: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-    """Stretch the greys linearly to this mean and deviation, as far as 0..255 allows."""
-    grey = film.astype(np.float32)
-    stretched = (grey - grey.mean()) * (deviation / (grey.std() or 1)) + mean
-    return stretched.round().clip(0, 255).astype(np.uint8)
-
-
-def most_typical(measured: Sequence[dict[str, float]]) -> int:
-    """Which film is nearest to the median of all in sharpness and tone, each over its spread."""
-    names = [*GROUPS["sharpness"], *GROUPS["tone"]]
-    values = np.array([[one[name] for name in names] for one in measured])  # (n, names)
-    apart = np.abs(values - np.median(values, axis=0))
-    return int((apart / (apart.mean(axis=0) + 1e-9)).sum(axis=1).argmin())
-
-
-def acquired_like(film: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The film with the sharpness and then the tone of another: (H, W) uint8 each.
-
-    Sharpness is the mean power at each spatial frequency from COARSE on, whatever its direction; tone the histogram.
-    """
-    from skimage.exposure import match_histograms
-
-    rings = _rings(film.shape)
-    spectrum, model = np.fft.rfft2(film), np.fft.rfft2(other)  # (H, W // 2 + 1)
-    power, wanted = (np.bincount(rings.ravel(), np.abs(one.ravel()) ** 2) for one in (spectrum, model))
-    gain = np.sqrt(wanted / np.maximum(power, 1)).clip(1 / GAIN, GAIN)
-    gain[0] = 1
-    sharp = np.fft.irfft2(spectrum * gain[rings], film.shape).round().clip(0, 255).astype(np.uint8)
-    return match_histograms(sharp, other).round().astype(np.uint8)
-
-
-@functools.cache
-def _rings(shape: tuple[int, int]) -> np.ndarray:
-    """Number of the ring, a quarter of an octave wide, of each frequency of a film's `rfft2`; 0 below COARSE."""
-    height, width = shape
-    cycles = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
-    return np.maximum(1 + 4 * np.log2(np.maximum(cycles, 1) / COARSE), 0).astype(int)
 
 
 def _steps(grey: np.ndarray) -> tuple[float, float]:

@@ -23,7 +23,7 @@ if not hasattr(np, "sctypes"):  # imgaug 0.4.0 is from 2020; NumPy 2 dropped thi
 import imgaug.augmenters as iaa
 from imgaug.parameters import Choice, Uniform
 
-from pneumo.data.acquisition import acquired_like
+from pneumo.data.changes import acquire_like
 
 
 def geometry() -> list[iaa.Augmenter]:
@@ -110,7 +110,7 @@ def exchange() -> list[iaa.Augmenter]:
 def _exchange(films: list[np.ndarray], random: np.random.Generator, *_: object) -> list[np.ndarray]:
     order = random.permutation(len(films))
     return [
-        acquired_like(film[..., 0], films[other][..., 0])[..., None] for film, other in zip(films, order, strict=True)
+        acquire_like(film[..., 0], films[other][..., 0])[..., None] for film, other in zip(films, order, strict=True)
     ]
 
 

@@ -1,1 +1,1 @@
-"""Labels and probabilities -> figures with intervals, thresholds, subgroups, shortcuts."""
+"""Labels and probabilities -> figures with intervals, calibration, thresholds, subgroups, shortcuts."""

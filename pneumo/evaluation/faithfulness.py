@@ -1,10 +1,10 @@
 """Is the heat map true to the model? Blur what it marks, and see whether the logit falls more than elsewhere.
 
-A deletion curve (Samek et al. 2017, doi 10.1109/TNNLS.2016.2599820). What is deleted is blurred, not painted grey: a
-grey square draws four edges that no film has. Tried on films of the train folder, scattered grey squares lowered the
-logit more than the same number in one heap, whatever they covered; such a curve measures edges. For the same reason
-there are two controls: random positions, which lie scattered, and the marked ones moved to another place, which keep
-their shape. Knows nothing of files; whether the map lies on the pneumonia is another question.
+A deletion curve (Samek et al. 2017, doi 10.1109/TNNLS.2016.2599820). Deleted positions are blurred, not painted grey:
+a grey square draws four edges that no film has. On films of the train folder scattered grey squares lowered the logit
+more than as many in one heap, whatever they covered, so the curve measured edges. Therefore there are two controls:
+random positions, which lie scattered, and the marked ones moved to another place, which keep their shape. Whether the
+map lies on the pneumonia is another question.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pneumo.evaluation.metrics import bootstrap, summary
+from pneumo.evaluation.metrics import bootstrap, summarise
 from pneumo.model.card import sigmoid
 
 FILMS = 60  # at most
 SHARES = (0.05, 0.1, 0.2, 0.4)  # of the map's positions
-TOLD = 0.2  # the share that stands for the curve where there is room for one
+TOLD = 0.2  # the share that `describe_drops` reports
 DRAWS = 4  # of each control, a film
 STRONGEST, RANDOM, MOVED = WAYS = ("strongest", "random", "moved")
 SEED = 0
 REPLACED_BY = "a Gaussian blur of the film, its deviation as wide as one position"
 
 
-def choose(target: np.ndarray, called: np.ndarray, seed: int = SEED) -> list[int]:
-    """Indices of pneumonias that are called so, at most FILMS, in order; `target` and `called` are (n,) of 0 and 1."""
+def choose_films(target: np.ndarray, called: np.ndarray, seed: int = SEED) -> list[int]:
+    """Choose at most FILMS pneumonias that are called so: their indices, rising; both arrays are (n,) of 0 and 1."""
     found = np.flatnonzero((np.asarray(target) == 1) & np.asarray(called, bool))
     return sorted(int(i) for i in np.random.default_rng(seed).permutation(found)[:FILMS])
 
@@ -37,13 +37,13 @@ def delete(film: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.where(np.kron(positions, np.ones((side, side), bool)), blurred, film)
 
 
-def deletions(
+def measure_drops(
     film: np.ndarray, logit_map: Callable[[np.ndarray], np.ndarray], seed: int | Sequence[int] = SEED
 ) -> tuple[float, np.ndarray]:
-    """The logit of (S, S) uint8, and its logits with positions deleted: (SHARES, WAYS, DRAWS) float64.
+    """Measure a film's logit, and its logits with positions deleted: (SHARES, WAYS, DRAWS) float64.
 
-    `logit_map` makes (h, w) logits of a film, whose mean is the film's logit; h and w divide S. The strongest positions
-    are deleted once, so their draws are alike.
+    `film` is (S, S) uint8. `logit_map` makes (h, w) logits of it, whose mean is the film's logit; h and w divide S. The
+    strongest positions are deleted once, so their draws are alike.
     """
     rng = np.random.default_rng(seed)
     strength = logit_map(film)
@@ -65,20 +65,20 @@ def deletions(
     return float(strength.mean()), after
 
 
-def faithfulness(
-    before: Sequence[float], after: Sequence[np.ndarray], slope: float, intercept: float, groups: Sequence
+def summarise_drops(
+    before: Sequence[float], after: Sequence[np.ndarray], slope: float, intercept: float, patients: Sequence
 ) -> dict:
-    """Mean drops of `deletions` of n films, ready for JSON; `groups` (n,) tells the patients.
+    """Average the drops that `measure_drops` found on n films, ready for JSON; `patients` (n,) says whose they are.
 
-    `curve` has an entry for each of SHARES: what each of WAYS takes off the logit (calibrated) and the probability,
-    and `more_than_random` and `more_than_moved`, by how much more the strongest positions take; `intervals` are 95 %
+    `curve` has an entry for each of SHARES: by how much each of WAYS lowers the calibrated logit and the probability,
+    and `more_than_random` and `more_than_moved`, by how much more the strongest positions do; `intervals` are 95 %
     bootstraps by patient. `slope` and `intercept` calibrate the network's logits.
     """
 
     def calibrated(logit: np.ndarray) -> np.ndarray:
         return slope * logit + intercept
 
-    weights = bootstrap(groups)  # (1 + draws, n)
+    weights = bootstrap(patients)  # (1 + draws, n)
     start, rest = np.asarray(before), np.asarray(after)  # (n,), (n, SHARES, WAYS, DRAWS)
     drops = {
         name: (of(start)[:, None, None] - of(rest).mean(axis=3))  # (n, SHARES, WAYS)
@@ -86,7 +86,7 @@ def faithfulness(
     }
 
     def entry(values: dict[str, np.ndarray]) -> dict:
-        found = {name: summary(weights @ drop / weights.sum(axis=1)) for name, drop in values.items()}
+        found = {name: summarise(weights @ drop / weights.sum(axis=1)) for name, drop in values.items()}
         return {n: v for n, (v, _) in found.items()} | {"intervals": {n: span for n, (_, span) in found.items()}}
 
     curve = []
@@ -98,8 +98,8 @@ def faithfulness(
     return {"films": len(start), "draws": DRAWS, "replaced_by": REPLACED_BY, "curve": curve}
 
 
-def sentence(result: dict, share: float = TOLD) -> str:
-    """What the curve says at one share of the map, and whether the difference is more than chance."""
+def describe_drops(result: dict, share: float = TOLD) -> str:
+    """Say what the curve shows at one share of the map, and whether the difference is more than chance."""
     point = next(point for point in result["curve"] if point["share"] == share)
     more = point["more_than_random"]
     low, high = more["intervals"]["logit"]
@@ -118,7 +118,7 @@ def sentence(result: dict, share: float = TOLD) -> str:
 
 
 def _mask(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """True at the flat indices, of `shape`."""
+    """Array of `shape`, True at these flat indices."""
     mask = np.zeros(int(np.prod(shape)), bool)
     mask[indices] = True
     return mask.reshape(shape)

@@ -1,166 +1,192 @@
-"""Calibration and operating points: how they are chosen, what each is worth, and what is left between them.
+"""Operating points: how their thresholds are chosen.
 
-All of it is chosen on validation films, of the served model. Arrays are (n,), one entry a film: `target` is 1 for
-pneumonia and 0 for normal, `probability` calibrated in 0..1, `patients` (or `groups`) tells whose film it is.
+Choose on validation films, with the served model's probabilities. Arrays have one entry a film, (n,): `target` is 1 for
+pneumonia and 0 for normal, `probability` is calibrated and lies in 0..1, `patients` names whose film it is, `strata`
+the kind of film (population, view, acquisition). Thresholds have 4 decimals; a film at a threshold is called pneumonia.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import ROUND_FLOOR, Decimal
 
 import numpy as np
 
 from pneumo import LABELS
-from pneumo.evaluation.metrics import (
-    choose_specific_threshold,
-    choose_threshold,
-    fit_platt,
-    intervals,
-    metrics,
-    resamples,
-    wilson,
-)
-from pneumo.model.card import POINTS, TRIAGE, sigmoid
+from pneumo.errors import PneumoError
+from pneumo.evaluation.calibration import calibrate
+from pneumo.evaluation.metrics import check, count_effective, count_films, measure_point, measure_triage, resample
+from pneumo.model.card import POINTS, sigmoid
 
 SCREENING_SENSITIVITY = 0.99
 # 0.97 is what is wanted elsewhere; a threshold is a quantile of validation, and on other films it finds a little less
 WANTED_SENSITIVITY = 0.975
-SPECIFICITY = 0.98
+SPECIFIC_SENSITIVITY, SPECIFICITY = 0.95, 0.98
 DEFAULT = "balanced"
 ENOUGH = 100  # patients of each label: a point at 98 or 99 % of fewer hangs on one of them
 RULES = {
     "screening": f"the highest with sensitivity of at least {SCREENING_SENSITIVITY}",
     "balanced": f"the highest with sensitivity of at least {WANTED_SENSITIVITY}",
-    "specific": f"the lowest, from balanced on, with specificity of at least {SPECIFICITY}",
+    "specific": f"the highest with sensitivity of at least {SPECIFIC_SENSITIVITY} or, if that is higher, the lowest "
+    f"with specificity of at least {SPECIFICITY}",
 }
-LOWEST, HIGHEST = 0.0001, 0.9999  # a threshold of 0 or 1 has no logit, and with it no heat map
-FOLDS = 5
-_WORTH = ("sensitivity", "specificity")
+STEP = 0.0001
+LOWEST, HIGHEST = STEP, 1 - STEP  # a threshold of 0 or 1 has no logit, and with it no heat map
+CONFIDENCE = 0.95  # one-sided, of the thresholds that are certain
 
 
-def choose_points(target: np.ndarray, probability: np.ndarray) -> dict[str, float]:
-    """The threshold of each of POINTS by its rule in RULES; they never fall, and lie in LOWEST..HIGHEST.
+def choose_points(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> dict[str, float]:
+    """Choose the threshold of each of POINTS by its rule in RULES, which has to hold in each of the `strata`.
+
+    They never fall, lie in LOWEST..HIGHEST, and `specific` is above `balanced`: by the sensitivity that it may give up,
+    or by STEP where probabilities are so alike that this makes no difference.
 
     Raises:
         ValueError: one class only.
     """
-    screening = choose_threshold(target, probability, SCREENING_SENSITIVITY)
-    balanced = choose_threshold(target, probability, WANTED_SENSITIVITY)
-    specific = max(balanced, choose_specific_threshold(target, probability, SPECIFICITY))
-    chosen = (screening, balanced, specific)
-    return {name: min(max(value, LOWEST), HIGHEST) for name, value in zip(POINTS, chosen, strict=True)}
+    sensitivities = (SCREENING_SENSITIVITY, WANTED_SENSITIVITY, SPECIFIC_SENSITIVITY)
+    screening, balanced, specific = (choose_threshold(target, probability, s, strata) for s in sensitivities)
+    specific = max(specific, choose_specific_threshold(target, probability, SPECIFICITY, strata))
+    screening, balanced = (min(max(value, LOWEST), HIGHEST - STEP) for value in (screening, balanced))
+    specific = round(min(max(specific, balanced + STEP), HIGHEST), 4)
+    return dict(zip(POINTS, (screening, balanced, specific), strict=True))
 
 
-def worth(target: np.ndarray, probability: np.ndarray, threshold: float, groups: Sequence) -> dict:
-    """`n`, sensitivity, specificity, their `intervals` and the `confusion` at one threshold."""
-    found, spans = metrics(target, probability, threshold), intervals(target, probability, threshold, groups)
-    return {
-        "n": found["n"],
-        **{name: found[name] for name in _WORTH},
-        "confusion": found["confusion"],
-        "intervals": {name: spans[name] for name in _WORTH},
-    }
+def choose_threshold(
+    target: np.ndarray, probability: np.ndarray, sensitivity: float = 0.97, strata: Sequence | None = None
+) -> float:
+    """Choose the highest threshold that finds this share of the pneumonias, in each of the `strata` that has any.
 
-
-def triage(
-    target: np.ndarray, probability: np.ndarray, rule_out: float, rule_in: float, threshold: float, groups: Sequence
-) -> dict:
-    """What leaving films open gains, as shares with their `intervals`, and counts of films in `films`.
-
-    `uncertain` is the share of films from `rule_out` on and below `rule_in`. The others are settled, as NORMAL below
-    and PNEUMONIA above: `settled_sensitivity`, `settled_specificity` and `settled_error` (the share called wrongly)
-    are theirs, `error` that of all films at `threshold`. What cannot be computed is None.
+    Raises:
+        ValueError: no pneumonia among the films, or a sensitivity outside 0..1.
     """
-    target, probability = np.asarray(target), np.asarray(probability, float)
-    where = (probability >= rule_out).astype(int) + (probability >= rule_in)  # index into TRIAGE
-    positive, ruled_in, settled = target == 1, where == 2, where != 1
-    groups = np.asarray(groups)
-
-    def share(of: np.ndarray, among: np.ndarray) -> tuple[float | None, list[float] | None]:
-        return (float(of[among].mean()) if among.any() else None), wilson(of[among], groups[among])
-
-    shares = {
-        "uncertain": share(~settled, np.ones(len(target), bool)),
-        "settled_sensitivity": share(ruled_in, settled & positive),
-        "settled_specificity": share(~ruled_in, settled & ~positive),
-        "settled_error": share(ruled_in != positive, settled),
-        "error": share((probability >= threshold) != positive, np.ones(len(target), bool)),
-    }
-    return {
-        "rule_out": float(rule_out),
-        "rule_in": float(rule_in),
-        "films": {
-            word: {label: int(((where == i) & (target == j)).sum()) for j, label in enumerate(LABELS)}
-            for i, word in enumerate(TRIAGE)
-        },
-        **{name: value for name, (value, _) in shares.items()},
-        "intervals": {name: span for name, (_, span) in shares.items()},
-    }
+    found = []
+    for positive in _divide(target, probability, strata, 1):
+        _check_share("sensitivity", sensitivity)
+        needed = math.ceil(sensitivity * len(positive) - 1e-9)  # 0.07 · 100 is 7.000000000000001
+        found.append(_round_down(positive[len(positive) - needed]))
+    return min(found)
 
 
-def doubts(target: np.ndarray, groups: Sequence) -> str:
-    """What must be known of points that `suggest` chose on these films, one sentence or two."""
-    target, groups = np.asarray(target), np.asarray(groups)
-    patients = {label: len(set(groups[target == number].tolist())) for number, label in enumerate(LABELS)}
-    counts = " and ".join(f"{count} {label}" for label, count in patients.items())
-    few = min(patients.values()) < ENOUGH
-    return (
-        "Chosen and measured on the same films: on others they are worth less; measure the profile on films that did "
-        "not choose it. The probability itself stays that of the films that the model was calibrated on."
-        + (f" These are too few: {counts} patients, at least {ENOUGH} of each are wanted." if few else "")
+def choose_specific_threshold(
+    target: np.ndarray, probability: np.ndarray, specificity: float = 0.98, strata: Sequence | None = None
+) -> float:
+    """Choose the lowest threshold below which this share of the normals lies, in each of the `strata` that has any.
+
+    Raises:
+        ValueError: no normal among the films, or a specificity outside 0..1.
+    """
+    found = []
+    for negative in _divide(target, probability, strata, 0):
+        _check_share("specificity", specificity)
+        needed = math.ceil(specificity * len(negative) - 1e-9)
+        found.append(_step_above(negative[needed - 1]))
+    return max(found)
+
+
+def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> float:
+    """Choose the threshold whose worst figure is best: of all sensitivities and specificities of the `strata`.
+
+    Of several such thresholds the middle one, so that other films may lie a little to either side. It asks for no
+    share: where one stratum reads worse than the others, it trades that stratum's errors against each other.
+
+    Raises:
+        ValueError: one class only.
+    """
+    ill, well = (list(_divide(target, probability, strata, label)) for label in (1, 0))
+    candidates = np.unique([_step_above(value) for value in np.concatenate(ill + well)] + [LOWEST])
+    worst = np.min(
+        [1 - np.searchsorted(films, candidates) / len(films) for films in ill]
+        + [np.searchsorted(films, candidates) / len(films) for films in well],
+        axis=0,
     )
+    best = np.flatnonzero(worst == worst.max())
+    return float(np.clip(candidates[best[len(best) // 2]], LOWEST, HIGHEST))
 
 
-def suggest(target: np.ndarray, probability: np.ndarray, groups: Sequence, draws: int = 1000) -> dict[str, dict]:
-    """Operating points chosen on these films: `threshold`, its 95 % bootstrap `interval`, `rule`, and what it is worth.
+def choose_certain_threshold(
+    target: np.ndarray, probability: np.ndarray, patients: Sequence, sensitivity: float
+) -> float:
+    """Choose the highest threshold of which CONFIDENCE says that it finds this share of all pneumonias like these.
 
-    See `doubts`.
+    The lower bound is exact (Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404), for as many films as
+    `count_effective` takes a patient's films to be worth.
+
+    Raises:
+        PneumoError: too few pneumonias to be certain of that, even if all were found.
+        ValueError: no pneumonia among the films, or a sensitivity outside 0..1.
+    """
+    (positive,) = _divide(target, probability, None, 1)
+    return _round_down(positive[_count_spared(target, patients, 1, sensitivity)])
+
+
+def choose_certain_specific_threshold(
+    target: np.ndarray, probability: np.ndarray, patients: Sequence, specificity: float
+) -> float:
+    """Choose the lowest threshold of which CONFIDENCE says that this share of all normals like these lies below.
+
+    Raises:
+        PneumoError: too few normals to be certain of that, even if all lay below.
+        ValueError: no normal among the films, or a specificity outside 0..1.
+    """
+    (negative,) = _divide(target, probability, None, 0)
+    return _step_above(negative[-1 - _count_spared(target, patients, 0, specificity)])
+
+
+def bound_below(found: np.ndarray, n: float, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Bound shares from below, one-sided and exact, of which `found` (any shape) of `n` films are samples.
+
+    Clopper and Pearson 1934; the share of 0 films is bounded by 0.
+    """
+    from scipy.stats import beta
+
+    found = np.asarray(found, float)
+    return np.where(found > 0, beta.ppf(1 - confidence, np.maximum(found, 1e-9), n - found + 1), 0.0)
+
+
+def suggest_points(
+    target: np.ndarray, probability: np.ndarray, patients: Sequence, draws: int = 1000
+) -> dict[str, dict]:
+    """Choose operating points on these films: `threshold`, its 95 % bootstrap `interval`, `rule`, and its measure.
+
+    See `describe_doubts`.
 
     Raises:
         ValueError: one class only.
     """
     target, probability = np.asarray(target), np.asarray(probability, float)
     chosen, drawn = choose_points(target, probability), []
-    for times in resamples(len(target), groups, draws).astype(int):
+    for times in resample(patients, draws).astype(int):
         again = np.repeat(target, times)
         if 0 < again.sum() < len(again):  # of few patients a draw may have one class only
             drawn.append(list(choose_points(again, np.repeat(probability, times)).values()))
     spans = np.percentile(drawn, (2.5, 97.5), axis=0).T.tolist() if drawn else [None] * len(chosen)
     return {
-        name: {"threshold": value, "interval": span, "rule": RULES[name], **worth(target, probability, value, groups)}
+        name: {"threshold": value, "interval": span, "rule": RULES[name]}
+        | measure_point(target, probability, value, patients)
         for (name, value), span in zip(chosen.items(), spans, strict=True)
     }
 
 
-def calibrate(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict:
-    """The card's `calibration`: slope and intercept of `method`, which has the lower Brier score on films left out.
-
-    `brier` is that of each method, fitted on four fifths of the patients and measured on the others; None where a
-    label has fewer than FOLDS patients or the method finds no slope above 0, as temperature does where the logits lie
-    off by a lot. Without both it is Platt. Isotonic regression is measured and never chosen: its steps give many films
-    one probability, 0 and 1 among them, which hides their order and has no logit for the map.
-
-    Raises:
-        ValueError: one class only, or logits that do not rise with pneumonia.
-    """
-    target, logit, patients = np.asarray(target), np.asarray(logit, float), np.asarray(patients)
-    brier = {name: _left_out_brier(target, logit, patients, fit) for name, fit in _METHODS.items()}
-    both = brier["temperature"] is not None and brier["Platt"] is not None
-    by_temperature = both and brier["temperature"] < brier["Platt"]
-    slope, intercept = fit_platt(target, logit, intercept=not by_temperature)
-    return {
-        "method": "temperature" if by_temperature else "Platt",
-        "formula": "probability = sigmoid(slope · logit + intercept)",
-        "slope": slope,
-        "intercept": intercept,
-        "brier": brier,
-        "rule": "fitted on validation, of the served model; of Platt and temperature the one with the lower Brier score"
-        f" there, in {FOLDS} folds by patient; isotonic for comparison",
-    }
+def describe_doubts(target: np.ndarray, patients: Sequence) -> str:
+    """Say in two or three sentences what must be known of points that `suggest_points` chose on these films."""
+    target, patients = np.asarray(target), np.asarray(patients)
+    count = {label: len(set(patients[target == number].tolist())) for number, label in enumerate(LABELS)}
+    few = (
+        f" These are too few: {' and '.join(f'{n} {label}' for label, n in count.items())} patients, at least "
+        f"{ENOUGH} of each are wanted."
+    )
+    return (
+        "Chosen and measured on the same films: on others they are worth less; measure the profile on films that did "
+        "not choose it. The probability itself stays that of the films that the model was calibrated on."
+        + (few if min(count.values()) < ENOUGH else "")
+    )
 
 
-def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]]) -> dict:
-    """What a card says of calibration, operating points and triage, chosen on `validation`, measured on every part.
+def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]], strata: Sequence | None = None) -> dict:
+    """Choose a card's calibration and operating points on `validation`, and measure them and the triage on every part.
 
-    `parts` has of each part target, logit and patients, (n,) each.
+    `parts` has the target, logit and patients of each part, (n,) each; `strata` (n,) are those of validation's films,
+    in each of which the rules of the operating points have to hold.
     """
     calibration = calibrate(*parts["validation"])
     slope, intercept = calibration["slope"], calibration["intercept"]
@@ -168,54 +194,56 @@ def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]]) -> dict
         part: (target, sigmoid(slope * np.asarray(logit, float) + intercept), patients)
         for part, (target, logit, patients) in parts.items()
     }
-    thresholds = choose_points(*films["validation"][:2])
+    thresholds = choose_points(*films["validation"][:2], strata)
     rule_out, rule_in = thresholds[POINTS[0]], thresholds[POINTS[-1]]
     return {
         "calibration": calibration,
         "default_operating_point": DEFAULT,
         "operating_points": {
             name: {"threshold": value, "rule": f"{RULES[name]} on validation"}
-            | {part: worth(target, probability, value, groups) for part, (target, probability, groups) in films.items()}
+            | {part: measure_point(target, prob, value, patients) for part, (target, prob, patients) in films.items()}
             for name, value in thresholds.items()
         },
         "triage": {
-            part: triage(target, probability, rule_out, rule_in, thresholds[DEFAULT], groups)
-            for part, (target, probability, groups) in films.items()
+            part: measure_triage(target, prob, rule_out, rule_in, thresholds[DEFAULT], patients)
+            for part, (target, prob, patients) in films.items()
         },
     }
 
 
-def _scaled(intercept: bool) -> Callable:
-    def fit(target: np.ndarray, logit: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        slope, shift = fit_platt(target, logit, intercept)
-        return lambda x: sigmoid(slope * x + shift)
-
-    return fit
-
-
-def _isotonic(target: np.ndarray, logit: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    from sklearn.isotonic import IsotonicRegression
-
-    return IsotonicRegression(out_of_bounds="clip").fit(logit, target).predict
+def _divide(target: np.ndarray, probability: np.ndarray, strata: Sequence | None, label: int) -> Iterator[np.ndarray]:
+    """Rising probabilities of the films of one label, stratum by stratum; ValueError without any film of it."""
+    target, probability = check(target, probability)
+    strata = np.zeros(len(target)) if strata is None else np.asarray(strata)
+    if not (target == label).any():
+        raise ValueError(f"Expected {('normals', 'pneumonias')[label]} to choose a threshold on, received none.")
+    return (np.sort(probability[(target == label) & (strata == one)]) for one in np.unique(strata[target == label]))
 
 
-_METHODS = {"Platt": _scaled(True), "temperature": _scaled(False), "isotonic": _isotonic}
+def _check_share(name: str, share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"Expected 0 < {name} <= 1, received {share}.")
 
 
-def _left_out_brier(target: np.ndarray, logit: np.ndarray, patients: np.ndarray, fit: Callable) -> float | None:
-    """Brier score of films whose patients the fit has not seen; in sample, isotonic would always look best.
+def _round_down(probability: float) -> float:
+    return float(Decimal(repr(float(probability))).quantize(Decimal(str(STEP)), ROUND_FLOOR))
 
-    None where a label has too few patients, or the fit says that the logits do not rise with pneumonia.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
 
-    if min(len(set(patients[target == label])) for label in (0, 1)) < FOLDS:
-        return None
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(logit, target, patients)
-    probability = np.empty(len(target))
-    for seen, left_out in folds:
-        try:
-            probability[left_out] = fit(target[seen], logit[seen])(logit[left_out])
-        except ValueError:
-            return None
-    return float(np.mean((probability - target) ** 2))
+def _step_above(probability: float) -> float:
+    """The lowest threshold above it: a film at a threshold would be called pneumonia."""
+    return round(_round_down(probability) + STEP, 4)
+
+
+def _count_spared(target: np.ndarray, patients: Sequence, label: int, share: float) -> int:
+    """How many films of this label may be called wrongly, and `bound_below` still reaches `share`."""
+    _check_share("share", share)
+    n = int((np.asarray(target) == label).sum())
+    alike = count_effective(count_films(np.asarray(patients)[np.asarray(target) == label])) / n  # films worth one
+    bounds = bound_below(alike * (n - np.arange(n)), alike * n)  # (n,) with 0, 1, … films called wrongly
+    if bounds[0] < share:
+        needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(share)) if share < 1 else "infinitely many"
+        raise PneumoError(
+            f"Expected films of at least {needed} {LABELS[label]} patients to be {CONFIDENCE:.0%} certain of "
+            f"{share:.0%}, received {alike * n:.0f}. Collect more films."
+        )
+    return int(np.searchsorted(-bounds, -share, side="right")) - 1

@@ -8,14 +8,13 @@ no scale: their own darkest value becomes black, their brightest white. Hot pixe
 import numpy as np
 
 ENDS = 0.0001  # share of the pixels at either end that may lie beyond black and white
-FENCE = (
-    3.0  # beyond so many distances from the median to the 5th or 95th percentile lie letters: on 7,000 films nothing
-)
-LEAST = 0.5  # share of its scale that a film fills; 99 % of those 7,000 fill 0.6 or more
+FENCE = 3.0  # letters lie beyond so many distances from median to 5th or 95th percentile; of 3,200 films nothing
+LEAST = 0.5  # share of its scale that a film fills; 99 % of those 3,200 fill 0.58 or more
 WHOLE = 0.98  # a film without a scale that fills so much of what can be stored is read by anybody the same way
 BLANK = 1 / 16  # a film that fills less is left as it is: spreading it would make a picture of its noise
-CLIPPED = 0.005  # share of the middle of the film at one end; on 99.9 % of the 7,000 it is below
-LEVELS = 32  # greys that a film uses as often as each other; the poorest of the 7,000 has 62
+CLIPPED = 0.003  # share of the middle of the film at one end; on 99.5 % of the 3,200 it is 0.001 or less
+WHITE = 0.01  # share of the whole film that is white; on 99 % of the 3,200 it is 0.003 or less. Black is any border
+LEVELS = 32  # greys that a film uses as often as each other; the poorest of the 3,200 has 62
 MEDIAN = 0.55  # of the greys of a film between black and white, once it is spread: about that of the training films
 MOST_POWER = 2.5  # by which a median is moved: beyond, no film is left
 NO_SCALE = (
@@ -77,9 +76,11 @@ def doubts(pixels: np.ndarray) -> list[str]:
     shares = np.bincount(seen.ravel(), minlength=256)[2:254] / seen.size
     found = []
     if (white := np.mean(middle >= 254)) > CLIPPED:
-        found.append(f"{white:.0%} of the film's middle is pure white: what was brighter there is lost.")
+        found.append(f"{white:.1%} of the film's middle is pure white: what was brighter there is lost.")
+    elif (white := np.mean(seen >= 254)) > WHITE:
+        found.append(f"{white:.1%} of the film is pure white: what was brighter there is lost.")
     if (black := np.mean(middle <= 1)) > CLIPPED:
-        found.append(f"{black:.0%} of the film's middle is pure black: what was darker there is lost.")
+        found.append(f"{black:.1%} of the film's middle is pure black: what was darker there is lost.")
     if (levels := effective(shares)) < LEVELS:
         found.append(f"The film has about {levels:.0f} greys between black and white: a film has more than {LEVELS}.")
     return found

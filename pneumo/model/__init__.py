@@ -1,1 +1,1 @@
-"""A film -> an opinion: card, served file, gate, heat map. Knows no Keras and no HTTP."""
+"""A film -> a prediction: the card, the served file, the gate, the heat map. Knows no Keras and no HTTP."""

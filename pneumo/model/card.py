@@ -1,7 +1,7 @@
-"""The model card: a JSON file beside the model that the code reads. Nothing it says is said again in code.
+"""The model card: a JSON file beside the model. The code reads its facts there and repeats none of them.
 
-`models/NAME.json` names the served model, its hash, input size, labels, calibration, operating points, metrics and
-origin. A site's profile (`pneumo.model.profile`) replaces the operating points and nothing else.
+`models/NAME.json` holds the model's files with their hashes, input size, labels, calibration, operating points,
+metrics and origin. A site's profile (`pneumo.model.profile`) replaces the operating points and nothing else.
 """
 
 import hashlib
@@ -17,21 +17,22 @@ from pneumo import LABELS
 from pneumo.errors import ModelError, OperatingPointError
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-RECIPE_CARDS = MODELS / "recipes"  # of the models of `pneumo train --recipe`
+RECIPE_CARDS = MODELS / "recipes"  # where `pneumo train --recipe` puts its cards
 DEFAULT_MODEL = "vgg16-chest-xray"
-POINTS = ("screening", "balanced", "specific")  # operating points, of rising threshold
-TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, at the highest or above
+POINTS = ("screening", "balanced", "specific")  # the operating points, in the order of their thresholds
+TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, from the highest threshold on
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the code reads of a card; `contents` is the whole JSON.
+    """The facts of a card that the code uses; `contents` is the whole JSON.
 
-    `probability = sigmoid(slope · logit + intercept)`; a film is PNEUMONIA from the threshold of its operating point
-    on. `thresholds` has that of each of POINTS, `profile` the name of the site's profile that they are of, if any.
-    A position is drawn from the logit `heatmap_floor` on, `heatmap_scale` above it in full colour.
-    `feature_shapes` are those of the outputs that the gate looks at. `steps` are those of `preprocessing.STEPS` that
-    the film goes through once it is squashed.
+    - `size`: the network reads (size, size) pixels. `steps`: names in `preprocessing.STEPS`, applied after squashing.
+    - `output_shape` (1, h, w, 1): the map of logits. `feature_shapes`: the outputs that the gate looks at.
+    - `slope`, `intercept`: the calibration, probability = sigmoid(slope · logit + intercept).
+    - `thresholds`: one probability for each of POINTS; from it on a film is labelled PNEUMONIA.
+    - `heatmap_floor`, `heatmap_scale`: a position has colour from logit `floor` on and full colour at `floor + scale`.
+    - `profile`: the name of the site's profile that the thresholds come from, if any.
     """
 
     path: Path
@@ -53,12 +54,12 @@ class Card:
 
     @property
     def has_map(self) -> bool:
-        """Whether the model says where: a network that flattens the film has one position, and no map."""
+        """False for networks that flatten the film: their output has one position, which is no map."""
         return math.prod(self.output_shape) > 1
 
     @property
     def threshold(self) -> float:
-        """That of the default operating point."""
+        """The threshold of the default operating point."""
         return self.thresholds[self.default_operating_point]
 
     @property
@@ -73,15 +74,15 @@ class Card:
 
     @property
     def model(self) -> dict[str, str]:
-        """Which model answers, and by which profile, as every answer says it."""
+        """The model's name, version, hash and profile, as every answer repeats them."""
         named = {"name": self.name, "version": self.version, "sha256": self.sha256}
         return named | ({"profile": self.profile} if self.profile else {})
 
     def operating_point(self, name: str | None = None) -> str:
-        """The operating point of that name, without a name the default.
+        """Check the name of an operating point and return it; without a name, return the default.
 
         Raises:
-            OperatingPointError: there is none of that name.
+            OperatingPointError: the model has no operating point of that name.
         """
         name = self.default_operating_point if name is None else name
         if name not in self.thresholds:
@@ -89,23 +90,23 @@ class Card:
         return name
 
     def triage(self, probability: float) -> str:
-        """Where a probability lies between the rule-out and the rule-in point: one of TRIAGE."""
+        """Say whether a probability lies below, between or above the outer thresholds: one of TRIAGE."""
         return TRIAGE[(probability >= self.rule_out) + (probability >= self.rule_in)]
 
     def file(self, role: str) -> Path:
-        """Path of the `served`, `gate`, `base` or `top` file."""
+        """Return the path of the `served`, `gate`, `base` or `top` file."""
         return self.path.parent / self.contents["files"][role]["file"]
 
     def read(self, role: str) -> bytes:
-        """What is in that file, which is the one that the card describes.
+        """Read the file of that role and check its hash.
 
         Raises:
-            ModelError: it is missing, cannot be read or has another hash, or the card does not describe it.
+            ModelError: the card does not name the file, or the file is missing, unreadable or has another hash.
         """
         try:
             file, expected = self.file(role), self.contents["files"][role]["sha256"]
         except (KeyError, TypeError) as error:
-            raise ModelError(f"The model card {self.path} lacks what the code reads: {error!r}.") from None
+            raise ModelError(f"The model card {self.path} is incomplete or damaged: {error!r}.") from None
         try:
             data = file.read_bytes()
         except FileNotFoundError:
@@ -118,28 +119,28 @@ class Card:
         return data
 
 
-def card_path(name: str | None = None) -> Path:
-    """Where the card of `name` lies; without a name PNEUMO_MODEL's, which may also be a path to a card."""
+def find_card(name: str | None = None) -> Path:
+    """Return the path of a model's card. A name that ends in `.json` is a path; the default is PNEUMO_MODEL."""
     name = name or os.environ.get("PNEUMO_MODEL") or DEFAULT_MODEL
     return Path(name) if name.endswith(".json") else MODELS / f"{name}.json"
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def describe_file(path: Path) -> dict:
-    """What a card says of a file beside it."""
+    """Return a file's name, size in bytes and hash, as a card stores them."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def read_json(path: Path, what: str) -> dict:
-    """Read the `what` at `path`: a model card or a site profile.
+    """Read a JSON file; errors call it `what` ("model card", "site profile").
 
     Raises:
-        ModelError: there is none, or it is no JSON.
+        ModelError: the file is missing, unreadable or no JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -150,28 +151,28 @@ def read_json(path: Path, what: str) -> dict:
 
 
 def read_points(contents: dict) -> tuple[dict[str, float], str]:
-    """Thresholds and default of the operating points of a card or a profile.
+    """Read thresholds and default operating point from a card or a profile.
 
     Raises:
-        KeyError, TypeError: something is missing.
-        ValueError: thresholds that are no probabilities or do not rise, or a default that is none of them.
+        KeyError, TypeError: a member is missing.
+        ValueError: a threshold is no probability, a later threshold is lower, or the default is unknown.
     """
     thresholds = {name: float(contents["operating_points"][name]["threshold"]) for name in POINTS}
     low, middle, high = thresholds.values()
     if not 0 < low <= middle <= high < 1:
-        raise ValueError(f"Expected 0 < thresholds < 1 that do not fall, received {thresholds}.")
+        raise ValueError(f"Expected thresholds between 0 and 1, each at least the one before, received {thresholds}.")
     if (default := contents["default_operating_point"]) not in POINTS:
         raise ValueError(f"Expected one of {POINTS} as default_operating_point, received {default!r}.")
     return thresholds, default
 
 
 def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gate")) -> Card:
-    """Read a card and check that the files in `roles` are the ones it describes.
+    """Read a card and check the hashes of the files in `roles`.
 
     Raises:
-        ModelError: no card, a card without what the code reads, or a file that is missing or has another hash.
+        ModelError: the card is missing, incomplete or damaged, or a file is missing or has another hash.
     """
-    path = path or card_path()
+    path = path or find_card()
     contents = read_json(path, "model card")
     try:
         thresholds, default = read_points(contents)
@@ -194,7 +195,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
         )
         labels = tuple(contents["labels"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"The model card {path} lacks what the code reads: {error!r}.") from None
+        raise ModelError(f"The model card {path} is incomplete or damaged: {error!r}.") from None
     if labels != LABELS:
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
     finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_floor, card.heatmap_scale)))
@@ -206,5 +207,5 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), of any shape."""
+    """Compute 1 / (1 + exp(-x)) of an array of any shape."""
     return 1 / (1 + np.exp(-x))

@@ -1,8 +1,8 @@
-"""Is this a frontal chest film at all? Told from features of the same forward pass that gives the answer.
+"""The gate decides whether a picture is a frontal chest film, from features of the forward pass that gives the answer.
 
-A linear classifier names what the picture is (upright frontal film, film turned or inverted, something else), and a
-distance to the films that were learned from catches what no classifier was shown (Lee et al., arXiv 1807.03888). The
-energy or the probability of a one-logit model would carry nothing about this.
+A linear classifier names what the picture is: an upright frontal film, a turned or inverted film, or something else. A
+distance to the training films catches what the classifier never saw (Lee et al., arXiv 1807.03888). The probability
+itself cannot tell: a model with one logit answers a photograph as firmly as a film.
 """
 
 import io
@@ -26,9 +26,11 @@ LIMITS = ("least_frontal", "sure_frontal", "largest_distance", "sure_distance")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says: `kind` of KINDS, `frontal` 0..1 how much it looks like a frontal film, `distance` 0 or more.
+    """What the gate says about one picture.
 
-    `refused` pictures are not answered; `doubtful` ones are, with a warning.
+    `kind` is one of KINDS; `frontal`, 0..1, is the classifier's probability of an upright frontal film; `distance`, 0
+    or more, is the distance to the training films. A `refused` picture is not read; a `doubtful` one is read with a
+    warning.
     """
 
     kind: str
@@ -39,16 +41,17 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """What it was taken for, to end the sentence "Expected a frontal chest film, received …"."""
+        """What the picture was taken for: the end of the sentence "Expected a frontal chest film, received …"."""
         return REASONS[self.kind]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Parameters for features of length d: `weights` (d, KINDS), `bias` (KINDS,), `centre` (d,), `whitening` (d, k).
+    """The gate's parameters for features of length d, and its limits.
 
-    A picture is refused below `least_frontal` or beyond `largest_distance`; it is doubtful below `sure_frontal` or
-    beyond `sure_distance`.
+    `weights` (d, 5) and `bias` (5,) are the classifier over KINDS; `centre` (d,) and `whitening` (d, k) give the
+    distance; all are float32. A picture is refused below `least_frontal` or beyond `largest_distance`, and doubtful
+    below `sure_frontal` or beyond `sure_distance`.
     """
 
     weights: np.ndarray
@@ -61,41 +64,41 @@ class Gate:
     sure_distance: float
 
     def judge(self, features: np.ndarray) -> Verdict:
-        """Say of one picture's features (d,) float32 what it is."""
-        apart = features - self.centre
-        logits = apart @ self.weights + self.bias
-        share = np.exp(logits - logits.max())
-        share /= share.sum()
-        distance = float(np.sqrt(np.mean((apart @ self.whitening) ** 2)))
-        frontal = float(share[0])
+        """Judge one picture by its features, (d,) float32."""
+        centred = features - self.centre
+        logits = centred @ self.weights + self.bias  # (5,)
+        probabilities = np.exp(logits - logits.max())
+        probabilities /= probabilities.sum()
+        distance = float(np.sqrt(np.mean((centred @ self.whitening) ** 2)))
+        frontal = float(probabilities[0])
         far, unlike = distance > self.largest_distance, frontal < self.least_frontal
-        kind = KINDS[1 + int(share[1:].argmax())] if far or unlike else FRONTAL
-        if far and share.argmax() == 0:  # that far from every film the classifier's guess means nothing
+        kind = KINDS[1 + int(probabilities[1:].argmax())] if far or unlike else FRONTAL
+        if far and probabilities.argmax() == 0:  # so far from every film, the classifier's guess means nothing
             kind = OTHER
         doubtful = frontal < self.sure_frontal or distance > self.sure_distance
         return Verdict(kind, frontal, distance, far or unlike, doubtful)
 
 
 def flatten(outputs: list[np.ndarray]) -> np.ndarray:
-    """Averages over the upper and the lower half of several layers, (1, 2, 1, C) each -> (d,) float32 on a log scale.
+    """Join the averages over each layer's upper and lower half, (1, 2, 1, C) each -> (d,) float32, log(1 + x).
 
-    After a ReLU averages are 0 or more and skewed; their logarithms are nearer to normal.
+    After a ReLU the averages are 0 or more and skewed; their logarithms are closer to a normal distribution.
     """
     return np.log1p(np.concatenate([output.ravel() for output in outputs]).clip(0)).astype(np.float32)
 
 
 def read_gate(data: bytes, limits: dict) -> Gate:
-    """Read the parameters in the file that `gate_training` wrote and join them with the card's limits.
+    """Read the gate's parameters from the bytes of its .npz file; the limits come from the card.
 
     Raises:
-        ModelError: an array is missing or the arrays do not fit together.
+        ModelError: an array or a limit is missing, or the arrays do not fit together.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name].astype(np.float32) for name in ARRAYS}
         gate = Gate(**arrays, **{name: float(limits[name]) for name in LIMITS})
     except (KeyError, OSError, TypeError, ValueError) as error:
-        raise ModelError(f"The gate lacks what the code reads: {error!r}.") from None
+        raise ModelError(f"The gate is incomplete or damaged: {error!r}.") from None
     d = len(gate.centre)
     if gate.weights.shape != (d, len(KINDS)) or gate.bias.shape != (len(KINDS),) or len(gate.whitening) != d:
         raise ModelError("The arrays of the gate do not fit together.")

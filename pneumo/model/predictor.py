@@ -1,4 +1,4 @@
-"""Load the served model once; bytes of a film -> a Prediction. Knows neither HTTP nor how the model was trained."""
+"""The predictor loads the served model once and turns the bytes of a film into a Prediction."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -16,24 +16,28 @@ from pneumo.model.card import TRIAGE, Card, read_card
 from pneumo.model.gate import OTHER, Verdict, read_gate
 from pneumo.model.served import Served
 
-SMALL_SIDE = 128
-LONG_SHAPE = 2.0
+SMALL_SIDE = 128  # pixels; a film with a shorter side gets a warning
+LONG_SHAPE = 2.0  # a film that is longer than so many times its shorter side gets a warning
 UNCERTAIN = TRIAGE[1]
-# What the gate's reasons advise to do with a refused film
-_ADVISED = {
+# What the gate's reasons advise the reader to do with a refused film
+ADVISED = {
     "upside_down": (lambda pixels: np.rot90(pixels, 2),),
     "sideways": (np.rot90, lambda pixels: np.rot90(pixels, -1)),
     "negative": (np.invert,),
 }
+EVEN_GREY = 8  # grey levels; a film whose standard deviation is smaller gets a warning
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """An opinion about one film; `probability` is that of pneumonia, calibrated; `logit_map` (h, w) float32.
+    """The model's answer about one film.
 
-    `label` follows from the `threshold` of `operating_point`, `triage` (`card.TRIAGE`) from the lowest and the highest
-    of all; but a film that is in doubt is neither ruled in nor out. `refused` is whether it would not have been read
-    without `force`.
+    - `probability`: of pneumonia, 0..1, calibrated. `label`: PNEUMONIA from the `threshold` of `operating_point` on.
+    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points; `uncertain` where
+      the picture leaves the answer in doubt.
+    - `model`: name, version and hash. `image`: format, width and height as sent. `warnings`: sentences for the reader.
+    - `refused`: the gate or the file's header refused the film, and it was read only because of `force`.
+    - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
     """
 
     label: str
@@ -50,22 +54,22 @@ class Prediction:
     strengths: np.ndarray = field(repr=False)
 
     def to_json(self) -> dict:
-        """What `/predict` answers, without heat map and request id."""
+        """Return the members of `/predict`'s answer, without heat map and request id."""
         hidden = ("refused", "film", "logit_map", "strengths")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
     def overlay(self) -> Image.Image | None:
-        """The regions that raised the probability, clear elsewhere, at the film's aspect ratio; None without a map."""
+        """Draw the regions that raised the probability, clear elsewhere; None where the model has no map."""
         if self.logit_map.size == 1:  # see Card.has_map
             return None
-        return heatmap.overlay(self.strengths, self.film.width, self.film.height)
+        return heatmap.draw_overlay(self.strengths, self.film.width, self.film.height)
 
 
 class Predictor:
-    """The served model of a card, checked and warmed up; several threads may call it, `at_once` in parallel.
+    """The served model of a card, checked and warmed up. Threads may share it; `at_once` films are read in parallel.
 
     Raises:
-        ModelError: the files are not the card's, or their inputs or outputs are not what the card says.
+        ModelError: a file of the model is missing or damaged, or does not fit the card.
     """
 
     def __init__(self, card: Card | Path | None = None, threads: int = 2, at_once: int = 1) -> None:
@@ -74,73 +78,72 @@ class Predictor:
         self._served = Served(self.card, threads, at_once)
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        """One forward pass, see `Served.look`."""
+        """Run one forward pass; see `Served.look`."""
         return self._served.look(pixels)
 
     def logit_map(self, pixels: np.ndarray) -> np.ndarray:
-        """(H, W) uint8 -> (h, w) float32 logits, whose mean is the film's logit."""
+        """Compute the (h, w) float32 logits of an (H, W) uint8 film; their mean is the film's logit."""
         return self.look(pixels)[0]
 
     def probability(self, logit: float) -> float:
-        """Calibrated probability of pneumonia of a film's logit."""
+        """Calibrate a film's logit: the probability of pneumonia."""
         exponent = -(self.card.slope * logit + self.card.intercept)
-        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) would raise
+        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) overflows
 
     def predict(self, data: bytes, operating_point: str | None = None, force: bool = False) -> Prediction:
-        """Read one film, at the card's default operating point unless another is named.
+        """Read the bytes of one film, at the card's default operating point unless another is named.
 
-        With `force` a picture that does not look like a frontal chest film, or a DICOM file that says it is another, is
-        answered all the same, with a warning.
+        `force` reads a picture even where the gate or a DICOM header refuses it; the answer then carries a warning.
 
         Raises:
-            NotChestFilmError: it does not look like one, and there is no `force`.
-            OperatingPointError: there is none of that name.
+            NotChestFilmError: the picture does not look like a frontal chest film, and `force` is off.
+            OperatingPointError: the model has no operating point of that name.
             FormatError, TooLargeError, OtherFilmError, UnreadableError: see `images.decode`.
         """
         operating_point = self.card.operating_point(operating_point)
         threshold = self.card.thresholds[operating_point]
         film = decode(data, self.card.size, force)
         logit_map, features, notes = self.look(film.pixels)
-        verdict = self._tried(self.gate.judge(features), film.pixels)
+        verdict = self._check_advice(self.gate.judge(features), film.pixels)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         probability = self.probability(float(logit_map.mean()))
-        doubts = _doubts(film, verdict)
+        warnings = _warn(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],
             probability=probability,
             threshold=threshold,
             operating_point=operating_point,
-            triage=UNCERTAIN if doubts or film.doubtful or film.refused else self.card.triage(probability),
+            triage=UNCERTAIN if warnings or film.doubtful or film.refused else self.card.triage(probability),
             model=self.card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *notes, *doubts],
+            warnings=[*film.warnings, *notes, *warnings],
             refused=verdict.refused or film.refused,
             film=film,
             logit_map=logit_map,
-            strengths=heatmap.strength(logit_map, self.card.heatmap_floor, self.card.heatmap_scale),
+            strengths=heatmap.to_strengths(logit_map, self.card.heatmap_floor, self.card.heatmap_scale),
         )
 
-    def _tried(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
-        """The verdict on (H, W) uint8, as OTHER where a film would be refused after what it advises, too."""
-        if not verdict.refused or verdict.kind not in _ADVISED:
+    def _check_advice(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
+        """Keep a refusal that advises to turn or invert (H, W) uint8 only where the gate takes the film after that."""
+        if not verdict.refused or verdict.kind not in ADVISED:
             return verdict
-        changed = (np.ascontiguousarray(change(pixels)) for change in _ADVISED[verdict.kind])
+        changed = (np.ascontiguousarray(change(pixels)) for change in ADVISED[verdict.kind])
         helps = any(not self.gate.judge(self.look(picture)[1]).refused for picture in changed)
         return verdict if helps else replace(verdict, kind=OTHER)
 
 
-def _doubts(film: Film, verdict: Verdict) -> list[str]:
-    """What leaves the answer in doubt, besides the film's own warnings: such a film is not ruled in or out."""
-    doubts = []
+def _warn(film: Film, verdict: Verdict) -> list[str]:
+    """List what leaves the answer in doubt: a film with one of these warnings is neither ruled in nor out."""
+    warnings = []
     if verdict.refused:
-        doubts.append(f"Read because it was asked for: this is {verdict.reason}. The answer means nothing.")
+        warnings.append(f"Read only because you asked for it: this is {verdict.reason}. The answer means nothing.")
     elif verdict.doubtful:
-        doubts.append("The picture hardly looks like a frontal chest film: look at it before you trust the answer.")
+        warnings.append("The picture hardly looks like a frontal chest film. Check it before you trust the answer.")
     if min(film.width, film.height) < SMALL_SIDE:
-        doubts.append(f"The picture is small ({film.width} × {film.height} pixels): fine signs are lost.")
+        warnings.append(f"The picture is small ({film.width} × {film.height} pixels). Fine signs are lost.")
     if max(film.width, film.height) > LONG_SHAPE * min(film.width, film.height):
-        doubts.append("The picture is much longer than a chest film: is it cut or joined?")
-    if film.pixels[::4, ::4].std() < 8:  # of all pixels it would take as long as an eighth of the network
-        doubts.append("The picture is almost of one grey: there is hardly anything to read.")
-    return doubts
+        warnings.append("The picture is much longer than a chest film. Was it cropped, or joined from two?")
+    if film.pixels[::4, ::4].std() < EVEN_GREY:  # every 4th pixel: all of them take an eighth of the network's time
+        warnings.append("Nearly all of the picture is one grey. There is hardly anything to read.")
+    return warnings

@@ -1,6 +1,6 @@
-"""A site's profile: operating points chosen on a hospital's own films, for one model, in a JSON file.
+"""A site's profile: a JSON file with operating points that a hospital chose on its own films, for one model.
 
-`pneumo evaluate --external DIR --profile OUT.json` writes it; server and commands read PNEUMO_PROFILE's.
+`pneumo evaluate DIR --external --profile OUT.json` writes it; the server and the commands read it from PNEUMO_PROFILE.
 """
 
 import json
@@ -13,7 +13,11 @@ from pneumo.model.card import Card, read_json, read_points
 
 
 def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[str, int], note: str) -> None:
-    """Write `points` (of `operating.suggest`) for the model of `card`; the profile is called what the file is."""
+    """Write a profile for the model of `card`; its name is the file's.
+
+    `points` has rule, threshold and figures of each operating point (`evaluation.thresholds`), `films` the number of
+    films by label, `note` what a reader must know about the choice.
+    """
     contents = {
         "name": path.stem,
         "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
@@ -27,33 +31,33 @@ def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[s
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def with_profile(card: Card, path: Path) -> Card:
-    """The card with the operating points of a profile.
+def apply_profile(card: Card, path: Path) -> Card:
+    """Replace the card's operating points by those of the profile at `path`.
 
     Raises:
-        ModelError: no profile, one without what the code reads, or one of another model.
+        ModelError: the profile is missing, incomplete or damaged, or was made for another model.
     """
     contents = read_json(path, "site profile")
     try:
         name, model = str(contents["name"]), contents["model"]["sha256"]
         thresholds, default = read_points(contents)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"The site profile {path} lacks what the code reads: {error!r}.") from None
+        raise ModelError(f"The site profile {path} is incomplete or damaged: {error!r}.") from None
     if model != card.sha256:
         raise ModelError(
-            f"Expected a site profile of the model with SHA-256 {card.sha256}, received one of {model} in {path}: "
-            "evaluate this model on the site's films again."
+            f"Expected a site profile for the model with SHA-256 {card.sha256}, received one for {model} in {path}. "
+            "Evaluate this model on the site's films again."
         )
     return replace(card, thresholds=thresholds, default_operating_point=default, profile=name)
 
 
-def of_site(card: Card) -> Card:
-    """The card as the environment has it: with the profile of PNEUMO_PROFILE and the default PNEUMO_OPERATING_POINT.
+def apply_settings(card: Card) -> Card:
+    """Apply the settings PNEUMO_PROFILE (a profile's path) and PNEUMO_OPERATING_POINT (the default) to a card.
 
     Raises:
-        ModelError: see `with_profile`.
-        OperatingPointError: PNEUMO_OPERATING_POINT names none.
+        ModelError: see `apply_profile`.
+        OperatingPointError: the model has no operating point of that name.
     """
     if path := os.environ.get("PNEUMO_PROFILE"):
-        card = with_profile(card, Path(path))
+        card = apply_profile(card, Path(path))
     return replace(card, default_operating_point=card.operating_point(os.environ.get("PNEUMO_OPERATING_POINT") or None))

@@ -1,1 +1,1 @@
-"""Figures and Markdown pages."""
+"""What was measured -> figures, and Markdown pages by the templates beside."""

@@ -1,4 +1,4 @@
-"""What trained recipes left behind -> one table that compares them: reports/comparison.md, its JSON and figures.
+"""What trained recipes left behind -> reports/comparison.md, which compares them, its JSON and figures.
 
 `record` keeps what a card does not hold; `write_comparison` reads cards and records, and computes loss and intervals.
 """
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumo import LABELS
-from pneumo.data.dataset import Example, content_hashes, number_patients, patient_key, scan
+from pneumo.data.dataset import Example, content_hashes, number_patients, scan
 from pneumo.errors import RunError
-from pneumo.evaluation.metrics import intervals
-from pneumo.evaluation.thresholds import worth
-from pneumo.model.card import Card, read_json
-from pneumo.reports.comparison_report import FIRST, MEASURES, MISLED, confusions, curves, page, roc
+from pneumo.evaluation.metrics import estimate_intervals, measure_point
+from pneumo.evaluation.thresholds import RULES
+from pneumo.model.card import POINTS, Card, read_json
+from pneumo.reports.comparison_figures import draw_confusions, draw_curves, draw_rocs
+from pneumo.reports.figures import save_figures
+from pneumo.reports.pages import render
 from pneumo.training.recipes import RECIPES, Recipe, kept_block
 
 if TYPE_CHECKING:
@@ -27,12 +28,21 @@ if TYPE_CHECKING:
 RECORD = ".run.json"
 TIMED = 40  # films whose predictions are timed
 SHOWN = 4  # films of the figure of preprocessing steps
+FIRST = POINTS[0]  # the operating point that favours sensitivity
+MISLED = ("auc_contradicted", "auc_matched", "explained_normal", "explained_pneumonia")  # of `audit.audit`
+MEASURES = ("auc", "accuracy", "precision", "sensitivity", "specificity", "f1")
+CAPTIONS = {
+    "roc": "ROC curves on the internal test; the dots are the thresholds.",
+    "curves": "Loss by epoch: training dashed, weighed so that both classes count the same; validation solid, as it "
+    "is.",
+    "confusion": "Films of the internal test by what they are and what they are called.",
+}
 
 
 def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> Path:
     """Write beside the card what only the run knows.
 
-    Learning curves, the time of one film, each film's probability and child on the internal test, and on validation
+    Learning curves, the time of one film, each film's probability and patient on the internal test, and on validation
     how the model does where acquisition misleads.
     """
     from pneumo.model.predictor import Predictor
@@ -52,19 +62,20 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
         "internal_test": {
             "file": [example.path.name for example in examples],
             "target": [example.target for example in examples],
-            "child": number_patients(examples, content_hashes(examples)).tolist(),
+            "patients": number_patients(examples, content_hashes(examples)).tolist(),
             "probability": probability,
         },
-        "audit": audited(predictor, parts),
+        "audit": measure_misled(predictor, parts),
     }
     path = card.path.with_suffix(RECORD)
     path.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 
-def audited(predictor: "Predictor", parts: dict[str, list[Example]]) -> dict:
-    """MISLED of the model on validation, None where undefined, and `intervals`; all parts fit the nuisance score."""
-    from pneumo.evaluation.audit import audit, score_films
+def measure_misled(predictor: "Predictor", parts: dict[str, list[Example]]) -> dict:
+    """Measure MISLED of the model on validation, with `intervals`; films of all parts fit the acquisition score."""
+    from pneumo.evaluation.audit import audit
+    from pneumo.evaluation.matching import score_films
     from pneumo.films.images import decode
 
     every, card = [example for part in parts.values() for example in part], predictor.card
@@ -90,50 +101,50 @@ def write_comparison(folder: Path, out: Path, films: Path | None = None) -> Path
     `films` is Kaggle's train folder: from its internal test come the pictures of what preprocessing makes of films.
 
     Raises:
-        RunError: there is no card with a record, one of another model, or one of films of unknown children.
+        RunError: there is no card with a record, or a record is of another model than its card.
     """
-    cards = {name: folder / f"{name}.json" for name in RECIPES}
+    runs = read_runs(folder)
+    rows = {name: compare(RECIPES[name], card, run) for name, (card, run) in runs.items()}
+    figures = {"roc": draw_rocs(runs), "curves": draw_curves(runs), "confusion": draw_confusions(runs)}
+    save_figures(out / "comparison", figures, dpi=110)
+    (out / "comparison.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shown = {f"{name}.png": CAPTIONS[name] for name in figures}
+    if films:
+        shown |= _draw_preprocessing(films, out / "comparison")
+    path = out / "comparison.md"
+    page = render(
+        "comparison", rows=rows, figures=shown, measures=MEASURES, misled=MISLED, first=FIRST, rule=RULES[FIRST]
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def read_runs(folder: Path) -> dict[str, tuple[dict, dict]]:
+    """Read the card and the record of every recipe that has both in `folder`.
+
+    Raises:
+        RunError: there is none, or a record is of another model than its card.
+    """
     runs = {}
-    for name, path in cards.items():
+    for name in RECIPES:
+        path = folder / f"{name}.json"
         if (kept := path.with_suffix(RECORD)).is_file():
             card, run = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
-            if run.get("served") != card["files"]["served"]["sha256"]:
+            if run.get("served") != card["files"]["served"]["sha256"] or "patients" not in run["internal_test"]:
                 raise RunError(f"{kept} is not of the model in {path}: run `pneumo train --recipe {name}`.")
             runs[name] = card, run
     if not runs:
         raise RunError(f"Expected cards with a record in {folder}, found none: run `pneumo train --recipe NAME` first.")
-    rows = {name: row(RECIPES[name], card, run) for name, (card, run) in runs.items()}
-    figures = out / "comparison"
-    figures.mkdir(parents=True, exist_ok=True)
-    (out / "comparison.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    drawn = [  # file, figure, caption
-        ("roc.png", roc(runs), "ROC curves on the internal test; the dots are the thresholds."),
-        (
-            "curves.png",
-            curves(runs),
-            "Loss by epoch: training dashed, weighed so that both classes count the same; validation solid, as it is.",
-        ),
-        ("confusion.png", confusions(runs), "Films of the internal test by what they are and what they are called."),
-    ]
-    for name, figure, _ in drawn:
-        figure.savefig(figures / name, dpi=110)
-    shown = [(name, words) for name, _, words in drawn]
-    if films:
-        shown += _pictures(films, figures)
-    path = out / "comparison.md"
-    path.write_text("\n".join(page(rows, shown)) + "\n", encoding="utf-8")
-    return path
+    return runs
 
 
-def row(recipe: Recipe, card: dict, run: dict) -> dict:
-    """Everything that the tables say of one recipe, as numbers and words."""
+def compare(recipe: Recipe, card: dict, run: dict) -> dict:
+    """Everything that the page tells of one recipe, as numbers and words."""
     from sklearn.metrics import log_loss
 
     test, config = card["metrics"]["internal_test"], card["receipt"]["config"]
     first, kept = card["operating_points"][FIRST]["threshold"], run["internal_test"]
-    target, probability, child = np.array(kept["target"]), np.array(kept["probability"]), _children(card, kept)
-    epochs = {phase: len(history["loss"]) for phase, history in run["histories"].items()}
-    seconds = {phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()}
+    target, probability, patients = (np.array(kept[name]) for name in ("target", "probability", "patients"))
     return {
         "about": recipe.about,
         "network": config["network"],
@@ -143,42 +154,31 @@ def row(recipe: Recipe, card: dict, run: dict) -> dict:
         "size": card["input"]["size"],
         "version": card["version"],
         "weights": card["base"] + (f" {card['files']['base']['sha256'][:8]}" if "base" in card["files"] else ""),
-        "epochs": epochs,
-        "seconds_an_epoch": seconds,
-        "last_block": last_block(card["receipt"]),
+        "epochs": {phase: len(history["loss"]) for phase, history in run["histories"].items()},
+        "seconds_an_epoch": {
+            phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()
+        },
+        "last_block": describe_last_block(card["receipt"]),
         "waiting": card["receipt"].get("waiting"),
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
         "served": card["precision"],
-        "differs": differs(recipe, card),
+        "differs": describe_differences(recipe, card),
         "unsaid": recipe.unsaid,
         "reported": recipe.reported,
         "internal_test": {name: test[name] for name in ("n", *MEASURES)}
         | {
             "loss": log_loss(target, probability),
-            "intervals": intervals(target, probability, test["threshold"], child),
+            "intervals": estimate_intervals(target, probability, test["threshold"], patients),
         },
-        "sensitivity_first": {"threshold": first, **worth(target, probability, first, child)},
+        "sensitivity_first": {"threshold": first, **measure_point(target, probability, first, patients)},
         "misled": run["audit"],
         "agreement": card["agreement"],
         "receipt": card["receipt"]["command"],
     }
 
 
-def _children(card: dict, kept: dict) -> list:
-    """Who is behind each film of the internal test: from the record, or from file names if it is an older one."""
-    if "child" in kept:
-        return kept["child"]
-    child = [patient_key(name, LABELS[target])[0] for name, target in zip(kept["file"], kept["target"], strict=True)]
-    if len(set(child)) != card["data"]["parts"]["internal_test"]["patients"]:
-        raise RunError(
-            f"The record of {card['name']} does not say which films are of one child, nor do their names: run "
-            f"`{card['receipt']['command']}`."
-        )
-    return child
-
-
-def last_block(receipt: dict) -> str:
+def describe_last_block(receipt: dict) -> str:
     """What became of VGG-16's last block, in words; empty of another network."""
     if receipt["config"]["network"] != "vgg16":
         return ""
@@ -189,7 +189,7 @@ def last_block(receipt: dict) -> str:
     return f"tuned, {kept}: validation loss {loss['tune']:.4f}, top alone {loss['top']:.4f}"
 
 
-def differs(recipe: Recipe, card: dict) -> str:
+def describe_differences(recipe: Recipe, card: dict) -> str:
     """In what the run fell short of the recipe, in words; empty if in nothing."""
     config, wanted = card["receipt"]["config"], recipe.config
     words = []
@@ -207,21 +207,21 @@ def differs(recipe: Recipe, card: dict) -> str:
     return "; ".join(words)
 
 
-def _pictures(films: Path, figures: Path) -> list[tuple[str, str]]:
-    """Pictures of every step and of the lungs that were found, of films of the internal test."""
+def _draw_preprocessing(films: Path, folder: Path) -> dict[str, str]:
+    """Draw every preprocessing step and the lungs that were found, on films of the internal test: file -> caption."""
     from pneumo.data.dataset import load, split
-    from pneumo.reports.preprocessing_figures import ON_A_SHEET, SIDE, lungs_sheet, steps_figure
+    from pneumo.reports.preprocessing_figures import ON_A_SHEET, SIDE, draw_lungs, draw_steps
 
     examples = scan(films)
     test = split(examples, content_hashes(examples))["internal_test"]
     order = np.random.default_rng(0).permutation(len(test))
     by_label = [[test[i] for i in order if test[i].target == target] for target in (0, 1)]
     some = [film for of in by_label for film in of[: SHOWN // 2]]
-    steps_figure(list(load(some, SIDE)), figures / "steps.png")
+    draw_steps(list(load(some, SIDE)), folder / "steps.png")
     sheet = [film for of in by_label for film in of[: ON_A_SHEET // 2]]
-    share = lungs_sheet(list(load(sheet, SIDE)), figures / "lungs.jpg")
+    share = draw_lungs(list(load(sheet, SIDE)), folder / "lungs.jpg")
     half = len(sheet) // 2
-    return [
-        ("steps.png", "What each preprocessing step makes of a film."),
-        ("lungs.jpg", f"The lung fields that were found: both on {share:.0%} of {half} normals and {half} pneumonias."),
-    ]
+    return {
+        "steps.png": "What each preprocessing step makes of a film.",
+        "lungs.jpg": f"The lung fields that were found: both on {share:.0%} of {half} normals and {half} pneumonias.",
+    }

@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def steps_figure(films: Sequence[np.ndarray], path: Path) -> None:
+def draw_steps(films: Sequence[np.ndarray], path: Path) -> None:
     """Save a picture with a row for every (H, W) uint8 film and a column for each of COLUMNS."""
     rows = [np.concatenate([prepare(film, SIDE, steps)[0] for steps in COLUMNS.values()], axis=1) for film in films]
     canvas = Image.new("L", (SIDE * len(COLUMNS), HEAD + SIDE * len(rows)), 255)
@@ -34,7 +34,7 @@ def steps_figure(films: Sequence[np.ndarray], path: Path) -> None:
     canvas.save(path)
 
 
-def lungs_sheet(films: Sequence[np.ndarray], path: Path) -> float:
+def draw_lungs(films: Sequence[np.ndarray], path: Path) -> float:
     """Save a contact sheet of the first ON_A_SHEET (H, W) uint8 films with the outlines of the lung fields found.
 
     It is at half the size. A cross says that none were found. Returns the share of the films shown on which they were.

@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pneumo.data import acquisition, augment
+from pneumo.data import acquisition, augment, changes
 from pneumo.data.dataset import Example, content_hashes
-from pneumo.evaluation import audit
+from pneumo.evaluation import matching
 from pneumo.model.card import sha256
 from pneumo.training import networks
 from pneumo.training.batches import Batches
@@ -30,7 +30,7 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
     key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
     if view is not None:
         key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
-        key.update((inspect.getsource(augment) + inspect.getsource(acquisition)).encode())  # the one calls the other
+        key.update((inspect.getsource(augment) + inspect.getsource(changes)).encode())  # the one calls the other
 
     def features() -> np.ndarray:
         seed = None if view is None else VIEW_SEED + view
@@ -47,8 +47,8 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
 def score_acquisition(train: list[Example], folder: Path) -> np.ndarray:
     """Compute the acquisition scores of the films, cached beside `folder`: (n,)."""
     key = hashlib.sha256("".join(content_hashes(train)).encode())
-    key.update((inspect.getsource(acquisition) + inspect.getsource(audit)).encode())
-    return _cached(folder, key.hexdigest(), lambda: audit.score_films(train))
+    key.update((inspect.getsource(acquisition) + inspect.getsource(matching)).encode())
+    return _cached(folder, key.hexdigest(), lambda: matching.score_films(train))
 
 
 def _cached(folder: Path, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What VGG-16's top is trained for: the label, less what acquisition alone tells of it.
 
-Answers are (n, 2) float32: the target, 0 or 1, and the film's acquisition score (`audit.score_films`), 0 where it is
+Answers are (n, 2) float32: the target, 0 or 1, and the film's acquisition score (`matching.score_films`), 0 where it is
 unknown. The network answers with logits, (n, 1).
 """
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from sklearn.metrics import log_loss
 
-from pneumo.evaluation.metrics import fit_platt
+from pneumo.evaluation.calibration import fit_platt
 from pneumo.model.card import sigmoid
 from pneumo.training.batches import Views
 

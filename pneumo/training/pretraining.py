@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo.data.dataset import AETIOLOGIES, Example, load
 from pneumo.errors import PneumoError
-from pneumo.evaluation.audit import score_films, weigh
+from pneumo.evaluation.matching import score_films, weigh
 from pneumo.model.card import sha256
 from pneumo.training import networks, normalised
 from pneumo.training.bases import base_receipt
@@ -47,7 +47,7 @@ class PretrainConfig:
     """All settings of a pretraining. What it gave and how long it took: the card of the model built on it.
 
     `start` is a folded base to start from, None for random weights. `matched` is the share of a film's weight that
-    follows `audit.weigh`, under which acquisition does not predict the label. `augmentation` is a name of
+    follows `matching.weigh`, under which acquisition does not predict the label. `augmentation` is a name of
     `augment.AUGMENTATIONS`. The moving average of the weights spans `averaged_share` of a stage's steps, the warm-up of
     the learning rate `warm_up_share`.
     """

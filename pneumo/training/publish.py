@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pneumo import LABELS, __version__
-from pneumo.data.acquisition import EVERYDAY
+from pneumo.data.changes import EVERYDAY
 from pneumo.data.dataset import SPLIT_SEED, Example, content_hashes, fingerprint, load
 from pneumo.evaluation.metrics import evaluate
 from pneumo.evaluation.thresholds import DEFAULT, WANTED_SENSITIVITY, decide
@@ -197,7 +197,7 @@ def _measure(
     contents |= decide({part: (target[part], logit[part], patients[part]) for part in held_out})
     slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
     threshold = contents["operating_points"][DEFAULT]["threshold"]
-    contents["heatmap"] |= heatmap.span(maps["validation"], target["validation"])
+    contents["heatmap"] |= heatmap.choose_scale(maps["validation"], target["validation"])
     contents["metrics"] = {
         part: evaluate(target[part], sigmoid(slope * logit[part] + intercept), threshold, patients[part])
         for part in held_out

@@ -77,11 +77,11 @@ def _train_top(
     if all(weights.exists() for weights, _ in phases.values()):
         return phases
 
-    films = _to_augment(train, config)
+    films = _load_for_augmentation(train, config)
     print(f"features of the frozen blocks, {config.views} views of each film", flush=True)
     views = [compute_features(config, films, folder, view) for view in range(config.views)]
     watched = compute_features(config, load(validation, config.size, config.steps), folder)
-    target, class_weight = np.array([e.target for e in train]), _class_weight(train)
+    target, class_weight = np.array([e.target for e in train]), _weigh_classes(train)
     score = score_acquisition(train, folder) if config.experts or config.independent else None
     weights = np.array([class_weight[number] for number in target])
     watched_target = np.array([e.target for e in validation])
@@ -96,7 +96,9 @@ def _train_top(
         unseen = Views([watched], objective.answers(watched_target), config.batch)
         logit = keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output)
         loss = objective.loss(config.experts, config.independent)
-        logit.compile(_optimizer(config, rate), loss, metrics=[objective.Auc(), objective.accuracy], jit_compile=XLA)
+        logit.compile(
+            _make_optimizer(config, rate), loss, metrics=[objective.Auc(), objective.accuracy], jit_compile=XLA
+        )
         watcher = objective.CalibratedLoss(unseen, watched_target)
         fit(logit, batches, unseen, epochs, folder, name, best=watcher.name, watchers=[watcher])
         networks.save_layers(networks.take_layers(model, trainable), path, "float16")
@@ -117,8 +119,8 @@ def _train_whole(
     done, layers = folder / "whole.npz", tuple(layer.name for layer in model.layers if layer.weights)
     if not done.exists():
         batches = Batches(
-            _to_augment(train, config),
-            _targets(train),
+            _load_for_augmentation(train, config),
+            _list_targets(train),
             config.size,
             config.batch,
             config.seed,
@@ -126,18 +128,18 @@ def _train_whole(
             augmentation=config.augmentation,
         )
         watched = load(validation, config.size, config.steps)
-        optimizer, metrics = _optimizer(config, config.rate), ["AUC", "accuracy"]
+        optimizer, metrics = _make_optimizer(config, config.rate), ["AUC", "accuracy"]
         model.compile(optimizer, "binary_crossentropy", metrics=metrics, jit_compile=XLA)
         fit(
             model,
             batches,
-            Batches(watched, _targets(validation), config.size, config.batch),
+            Batches(watched, _list_targets(validation), config.size, config.batch),
             config.epochs,
             folder,
             "whole",
             best="val_loss",
-            watchers=_watchers(config),
-            class_weight=_class_weight(train),
+            watchers=_make_watchers(config),
+            class_weight=_weigh_classes(train),
         )
         networks.save_layers(networks.take_layers(model, layers), done, "float32")
         finished(folder, "whole")
@@ -148,19 +150,18 @@ def compute_logits(config: TrainConfig, weights: Path, films: np.ndarray, folder
     """Compute the logits of prepared films with the trained float32 network: (n, size, size) uint8 -> (n,) float32."""
     if config.network == "vgg16":
         model, features = _build_tail(config, weights), compute_features(config, films, folder)
-        batches = Views([features], _none(films), config.batch)
+        batches = Views([features], np.zeros((len(films), 1)), config.batch)
     else:
-        model, batches = _build_whole(config, weights), Batches(films, _none(films), config.size, config.batch)
+        model, batches = (
+            _build_whole(config, weights),
+            Batches(films, np.zeros((len(films), 1)), config.size, config.batch),
+        )
     return keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output).predict(batches, verbose=0)[:, 0]
 
 
-def _to_augment(train: list[Example], config: TrainConfig) -> np.ndarray:
+def _load_for_augmentation(train: list[Example], config: TrainConfig) -> np.ndarray:
     """Load films for augmentation: (n, H, W) uint8. Preprocessing steps see films of the size that is served."""
     return load(train, config.size if config.steps else config.film_size, config.steps)
-
-
-def _none(films: np.ndarray) -> np.ndarray:
-    return np.zeros((len(films), 1))
 
 
 def read_history(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -168,21 +169,21 @@ def read_history(folder: Path, name: str) -> dict[str, np.ndarray]:
     return read_columns(folder / f"history-{name}.csv")
 
 
-def _targets(examples: list[Example]) -> np.ndarray:
+def _list_targets(examples: list[Example]) -> np.ndarray:
     return np.array([[e.target] for e in examples], np.float32)  # (n, 1)
 
 
-def _class_weight(train: list[Example]) -> dict[int, float]:
+def _weigh_classes(train: list[Example]) -> dict[int, float]:
     """Weigh the classes so that both count the same."""
     positive = float(np.mean([e.target for e in train]))
     return {0: 0.5 / (1 - positive), 1: 0.5 / positive}
 
 
-def _optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
+def _make_optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
     return keras.optimizers.get({"class_name": config.optimizer, "config": {"learning_rate": rate}})
 
 
-def _watchers(config: TrainConfig) -> list[keras.callbacks.Callback]:
+def _make_watchers(config: TrainConfig) -> list[keras.callbacks.Callback]:
     watchers = []
     if config.plateau:
         watchers.append(keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=config.plateau))

@@ -1,6 +1,6 @@
 """What Prometheus is told. No label holds anything that a stranger sent: all come from sets that the code knows.
 
-Under several gunicorn workers their numbers meet in files in PROMETHEUS_MULTIPROC_DIR, which gunicorn.conf.py makes
+Under several gunicorn workers their numbers meet in files in PROMETHEUS_MULTIPROC_DIR, which pneumo.web.server makes
 before anything here is imported: the library looks for that variable once.
 """
 
@@ -33,17 +33,17 @@ class Metrics:
         # livesum, livemax: a worker that has ended waits for nothing and serves no model
         inside = Gauge(
             "pneumo_requests_inside",
-            "Requests with films: on their way, waiting, or with a film being read",
+            "Requests with films: waiting, or with a film being read",
             ["state"],
             multiprocess_mode="livesum",
             **add,
         )
-        self._inside = [inside.labels(state) for state in ("arriving", "waiting", "reading")]
+        self._inside = [inside.labels(state) for state in ("waiting", "reading")]
         self._model = Gauge(
             "pneumo_model_info", "The model served: always 1", ["name", "version"], multiprocess_mode="livemax", **add
         )
         self._model.labels(model, version).set(1)
-        self.inside(0, 0, 0)
+        self.inside(0, 0)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count one request by the name of its route, and how long it took."""
@@ -60,9 +60,9 @@ class Metrics:
         """Count one film by its label."""
         self._films.labels(label).inc()
 
-    def inside(self, arriving: int, waiting: int, reading: int) -> None:
-        """Say how many requests with films are on their way, wait, and have a film read now."""
-        for state, count in zip(self._inside, (arriving, waiting, reading), strict=True):
+    def inside(self, waiting: int, reading: int) -> None:
+        """Set how many requests with films wait, and how many have a film read now."""
+        for state, count in zip(self._inside, (waiting, reading), strict=True):
             state.set(count)
 
     def text(self) -> tuple[bytes, str]:

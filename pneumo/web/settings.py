@@ -1,4 +1,4 @@
-"""The numbers among the settings: what the environment says, or the default; for gunicorn and for the app."""
+"""What the environment says: the numbers and words among the settings, or their defaults; for gunicorn and the app."""
 
 import math
 import os
@@ -21,39 +21,59 @@ def cores() -> int:
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
-# name: default, whose type it has, least and greatest value
-NUMBERS: dict[str, tuple[int | float, int, float]] = {
+# whole numbers; name: default, least and greatest value
+NUMBERS: dict[str, tuple[int, int, float]] = {
     "PORT": (5000, 1, 65535),
     "WEB_CONCURRENCY": (cores(), 1, math.inf),
     "PNEUMO_THREADS": (2, 1, math.inf),
     "PNEUMO_WAITING": (WAITING, 1, math.inf),
     "PNEUMO_MAX_MB": (32, 1, math.inf),
-    "PNEUMO_UPLOAD_SECONDS": (60.0, 1, math.inf),
-    "PNEUMO_UPLOAD_RATE": (4000.0, 0, math.inf),
-    "PNEUMO_RATE": (0, 0, math.inf),
+    "PNEUMO_PROXIES": (0, 0, 9),
 }
 
 
-def numbers() -> dict[str, int | float]:
-    """All of NUMBERS as the environment has them; one that is empty there is not set.
+def read_numbers() -> dict[str, int]:
+    """Return all of NUMBERS as the environment has them; one that is empty there is not set.
 
     Raises:
-        SettingError: one is no number, too small or too large.
+        SettingError: one is no whole number, too small or too large.
     """
-    return {name: _number(name, *known) for name, known in NUMBERS.items()}
+    return {name: _read_number(name, *known) for name, known in NUMBERS.items()}
 
 
-def _number(name: str, default: int | float, least: int, greatest: float) -> int | float:
+def read_host() -> str:
+    """Return the address to listen on: PNEUMO_HOST, or all IPv4 addresses; "::" is all addresses of both kinds."""
+    return os.environ.get("PNEUMO_HOST") or "0.0.0.0"
+
+
+def read_flask_settings() -> dict[str, object]:
+    """Return what `create_app` is configured with, unless its caller says otherwise.
+
+    Raises:
+        SettingError: see `read_numbers`.
+    """
+    numbers = read_numbers()
+    return {
+        "MAX_CONTENT_LENGTH": numbers["PNEUMO_MAX_MB"] * 2**20,
+        "MAX_FORM_PARTS": 64,
+        "SEND_FILE_MAX_AGE_DEFAULT": 3600,
+        "THREADS": numbers["PNEUMO_THREADS"],
+        "WAITING": numbers["PNEUMO_WAITING"],
+        "PROXIES": numbers["PNEUMO_PROXIES"],
+        "KEYS": os.environ.get("PNEUMO_KEYS"),
+        "LOG": os.environ.get("PNEUMO_LOG"),
+    }
+
+
+def _read_number(name: str, default: int, least: int, greatest: float) -> int:
     text = os.environ.get(name)
     if not text:
         return default
-    kind = type(default)
     try:
-        value = kind(text)
+        value = int(text)
     except ValueError:
-        value = math.nan
-    if not (least <= value <= greatest and value < math.inf):
-        expected = "a whole number" if kind is int else "a number"
+        value = -1
+    if not least <= value <= greatest:
         span = f"from {least} on" if greatest == math.inf else f"from {least} to {greatest}"
-        raise SettingError(f"Expected {name} to be {expected} {span}, received {text!r}.")
+        raise SettingError(f"Expected {name} to be a whole number {span}, received {text!r}.")
     return value

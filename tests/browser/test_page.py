@@ -204,9 +204,15 @@ def test_a_sample_film_is_one_click(open_page, site):
 @pytest.mark.parametrize("javascript", [True, False])
 def test_the_operating_point_is_a_choice(open_page, predictor, javascript):
     page = open_page(java_script_enabled=javascript)
-    choice = page.get_by_label("Operating point")
-    expect(choice).to_have_value(predictor.card.default_operating_point)
-    choice.select_option("specific")
+    choice, card = page.get_by_label("How sure before it says PNEUMONIA?"), predictor.card
+    expect(choice).to_have_value(card.default_operating_point)
+    for name in ("screening", "specific"):
+        choice.select_option(name)
+        said = name if javascript else card.default_operating_point
+        found = card.contents["operating_points"][said]["internal_test"]["confusion"]
+        missed = f"missed {found['fn']} of {found['fn'] + found['tp']} pneumonias"
+        alarms = f"called {found['fp']} of {found['fp'] + found['tn']} normal films PNEUMONIA"
+        expect(page.locator("#gave")).to_contain_text(f"{missed}, {alarms}.")
     page.locator("#samples button").first.click()  # the samples are read at it as well
     answer = page.locator(".answer")
     expect(answer).to_have_count(1)
@@ -435,7 +441,7 @@ def test_without_javascript(open_page, site):
     assert probabilities == sorted(probabilities, reverse=True)
     choose(page, TEXT)
     page.get_by_role("button", name="Read the films").click()
-    expect(page.locator(".problem")).to_contain_text("This kind of file is not read.")
+    expect(page.locator(".problem")).to_contain_text("This kind of file cannot be read.")
     expect(page.locator(".answer")).to_have_count(0)
 
 

@@ -5,16 +5,11 @@ import sys
 import types
 
 import pytest
-from click.testing import CliRunner
 
 from pneumo.cli import data as cli_data
-from pneumo.cli.main import main
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
+from tests.support.cli import run
 from tests.support.films import SAMPLES
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def test_data_tells_what_is_there(chest_xray):

@@ -15,24 +15,17 @@ from PIL import Image
 
 from pneumo import __version__
 from pneumo.cli import films as cli_films
-from pneumo.cli import main as cli
 from pneumo.cli.main import main
 from pneumo.cli.predict import COLUMNS
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation.metrics import METRICS
 from pneumo.evaluation.subgroups import THIRDS
-from pneumo.model.profile import with_profile
+from pneumo.model.card import read_card
+from pneumo.model.profile import apply_profile
 from tests.support.cli import rows, run
 from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def grey(mean_grey, monkeypatch):
-    """Commands use the model that says the mean grey."""
-    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
-    return mean_grey
 
 
 @pytest.mark.parametrize("module", ["app", "pneumo.cli.main"])
@@ -270,7 +263,7 @@ def test_external_suggests_operating_points_and_saves_them_as_a_profile(greys, g
     assert "These are too few" in written["note"]
     assert written["note"] in done.output
     assert written["films"] == {"n": 8, "NORMAL": 4, "PNEUMONIA": 4, "patients": 8}
-    assert with_profile(grey.card, profile).rule_in == 0.8001
+    assert apply_profile(grey.card, profile).rule_in == 0.8001
 
 
 def test_external_needs_both_labels_and_no_part_of_the_split(greys, tmp_path):
@@ -342,9 +335,24 @@ def test_serve_hands_over_to_gunicorn_where_it_is_called(monkeypatch, tmp_path):
     monkeypatch.setenv("PORT", "5000")
     monkeypatch.setattr("os.execv", lambda path, arguments: called.append((arguments[1:], Path.cwd())))
     assert run("serve", "--port", 8123).exit_code == 0
-    there = ["--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)]
+    there = ["--config", "python:pneumo.web.server", "--pythonpath", str(ROOT)]
     assert called == [(["-m", "gunicorn", *there], tmp_path)], "settings may be paths from here"
-    assert cli.os.environ["PORT"] == "8123"
+    assert os.environ["PORT"] == "8123"
     assert run("serve", "--port", 0).exit_code == 2
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
-    assert "found none: serve from a checkout" in run("serve").stderr
+
+
+def test_check_says_whether_the_server_could_start(monkeypatch, tmp_path):
+    card = read_card()
+    done = run("check")
+    assert (done.exit_code, done.stdout) == (0, f"{card.name} {card.version} can be served.\n")
+    for name, value, words in (
+        ("PNEUMO_KEYS", "none", "Expected PNEUMO_KEYS to be SHA-256 hashes or their file"),
+        ("PNEUMO_MODEL", str(tmp_path / "no.json"), "Expected a model card at"),
+        ("PNEUMO_PROFILE", str(tmp_path / "no.json"), "Expected a site profile at"),
+        ("PNEUMO_WAITING", "0", "Expected PNEUMO_WAITING to be a whole number from 1 on"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            done = run("check")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"Error: {words}")

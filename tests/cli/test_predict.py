@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from pneumo.cli import films as cli_films
 from pneumo.cli import predict as cli_predict
-from pneumo.cli.main import main
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
+from tests.support.cli import run
 from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -36,16 +35,6 @@ class Deadly(MeanGrey):
 cli_films.load, cli_films.cores = lambda model: Deadly(), lambda: 2
 cli.main()
 """
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-@pytest.fixture
-def grey(mean_grey, monkeypatch):
-    monkeypatch.setattr(cli_films, "load", lambda model: mean_grey)
-    return mean_grey
 
 
 @pytest.fixture
@@ -88,7 +77,7 @@ def test_the_answers_of_any_number_of_threads_and_interpreters_are_the_same_to_t
     met = threading.Barrier(2)
 
     def look(film):
-        with parallel._served._taken():
+        with parallel._served._take():
             met.wait(timeout=60)  # both interpreters are taken
         return parallel.look(film)
 
@@ -164,13 +153,13 @@ def test_rows_of_anything_else_are_refused_and_kept(grey, films, tmp_path, monke
         return done.stderr
 
     run("predict", SAMPLES[0], "--csv", out)
-    assert f"to be of these films, found {SAMPLES[0]} in it" in refused()
+    assert f"found {SAMPLES[0]}. Without --resume" in refused()
     run("predict", films, "--csv", out)
-    assert "to be of this model and operating point" in refused("--operating-point", "specific")
+    assert "another model or operating point: " in refused("--operating-point", "specific")
     assert "found no " in refused("--heatmaps", tmp_path / "maps")
     look = grey.look  # another model with the same threshold, which sees all films a little brighter
     monkeypatch.setattr(grey, "look", lambda pixels: look(pixels // 2 * 2 + 1))
-    assert "to be of this model" in refused()
+    assert "another model or operating point: " in refused()
     for spoiled in (b"file,label\na,b\n", out.read_bytes().replace(b"\n", b"\r\n"), b"\xff\xfe\n" * 3):
         out.write_bytes(spoiled)
         assert "as pneumo wrote it" in refused()
@@ -233,7 +222,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(grey, films
     [("=1+1.jpeg", True), (" =1.jpeg", True), ("@a", True), ("＝1", True), ("\tx", True), ("a=b", False)],
 )
 def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(name, runs):
-    assert cli_predict._guarded(name) == ("'" + name if runs else name)
+    assert cli_predict._guard(name) == ("'" + name if runs else name)
     script = Path(__file__).parents[2].joinpath("static", "page.js").read_text(encoding="utf-8")
     assert r"/^[\t\r\n]|^\s*[=+\-@＝＋－＠]/" in script, "the page guards the same"
     assert cli_predict.FORMULA.pattern == r"[\t\r\n]|\s*[=+\-@＝＋－＠]"

@@ -139,7 +139,8 @@ assert answer.get("label") in ("NORMAL", "PNEUMONIA") and 0 <= answer.get("proba
 print("container: a film is read:", answer["label"], round(answer["probability"], 3))' || fail "no answer to a film"
 
   eval "inside $(config Healthcheck)" || fail "the image's health check"
-  say "health check ok"
+  inside python -m pneumo.web.startup || fail "the check before a reload"
+  say "health check and check before a reload ok"
 
   inside python -c '
 import importlib.util, os, pathlib, sys

@@ -70,20 +70,33 @@ def test_a_file_that_may_not_be_opened_is_left_to_its_reader(tmp_path, monkeypat
     assert is_picture(film)
 
 
-@pytest.fixture
-def folder(tmp_path):
+def write_films(folder):
     """400 patients, of whom every third has two films: 133 + 400 films, of 3 kinds; the files hold only their number.
 
     Every tenth patient's first film is a byte-identical copy of the next patient's.
     """
-    for child in range(400):
-        for film in range(1 + (child % 3 == 0)):
-            kind = ("IM-{0:04}-000{1}", "person{0}_bacteria_{1}", "person{0}_virus_{1}")[child % 4 % 3]
+    for patient in range(400):
+        for film in range(1 + (patient % 3 == 0)):
+            kind = ("IM-{0:04}-000{1}", "person{0}_bacteria_{1}", "person{0}_virus_{1}")[patient % 4 % 3]
             label = "NORMAL" if kind.startswith("IM") else "PNEUMONIA"
-            path = tmp_path / label / (kind.format(child, film + 1) + ".jpeg")
+            path = folder / label / (kind.format(patient, film + 1) + ".jpeg")
             path.parent.mkdir(exist_ok=True)
-            path.write_text(f"{child + (child % 10 == 0)} {film}")
-    return tmp_path
+            path.write_text(f"{patient + (patient % 10 == 0)} {film}")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Those films, in a folder that a test may change."""
+    return write_films(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    """Those films as examples, their hashes, and their parts."""
+    examples = scan(write_films(tmp_path_factory.mktemp("films")))
+    hashes = content_hashes(examples)
+    return examples, hashes, split(examples, hashes)
 
 
 def test_scan_lists_films_with_labels_and_ignores_litter(folder):
@@ -118,10 +131,8 @@ def test_scan_says_which_folder_holds_no_film(folder, tmp_path):
         scan(folder)
 
 
-def test_no_patient_and_no_content_is_in_two_parts(folder):
-    examples = scan(folder)
-    hashes = content_hashes(examples)
-    parts = split(examples, hashes)
+def test_no_patient_and_no_content_is_in_two_parts(divided):
+    examples, hashes, parts = divided
     assert tuple(parts) == PARTS
     assert sorted(e.path for part in parts.values() for e in part) == sorted(e.path for e in examples)
     content = dict(zip((e.path for e in examples), hashes, strict=True))
@@ -134,19 +145,17 @@ def test_no_patient_and_no_content_is_in_two_parts(folder):
     assert len({e.patient for e in shared}) == 80  # the copies lie under two keys each, so this was a test
 
 
-def test_parts_are_about_80_10_10_in_every_kind(folder):
-    examples = scan(folder)
-    parts = split(examples, content_hashes(examples))
+def test_parts_are_about_80_10_10_in_every_kind(divided):
+    _, _, parts = divided
     for kind in ("normal", "bacteria", "virus"):
         counts = [sum(e.aetiology == kind for e in part) for part in parts.values()]
         assert np.array(counts) / sum(counts) == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
 
 
-def test_split_is_the_same_every_time_and_another_with_another_seed(folder):
-    examples = scan(folder)
-    hashes = content_hashes(examples)
-    assert split(examples, hashes) == split(examples, hashes)
-    assert split(examples, hashes, seed=1) != split(examples, hashes)
+def test_split_is_the_same_every_time_and_another_with_another_seed(divided):
+    examples, hashes, parts = divided
+    assert split(examples, hashes) == parts
+    assert split(examples, hashes, seed=1) != parts
 
 
 def test_too_few_films_to_split_are_said(folder):

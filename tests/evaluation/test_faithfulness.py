@@ -13,11 +13,11 @@ from pneumo.evaluation.faithfulness import (
     SHARES,
     STRONGEST,
     WAYS,
-    choose,
+    choose_films,
     delete,
-    deletions,
-    faithfulness,
-    sentence,
+    describe_drops,
+    measure_drops,
+    summarise_drops,
 )
 
 SIDE = 4  # pixels of a position
@@ -55,7 +55,7 @@ def test_the_marked_positions_take_all_of_the_logit_and_random_ones_their_share(
     # 5 % of 196 positions are ten: those with structure, which are all of the logit of 10 / 196
     taken = []
     for seed in range(20):
-        before, after = deletions(film, structure, seed)
+        before, after = measure_drops(film, structure, seed)
         assert before == pytest.approx(10 / 196)
         assert after.shape == (len(SHARES), len(WAYS), DRAWS)
         assert (after[:, WAYS.index(STRONGEST)] == 0).all()
@@ -67,17 +67,17 @@ def test_the_marked_positions_take_all_of_the_logit_and_random_ones_their_share(
 
 
 def test_the_same_seed_deletes_the_same(film):
-    (_, one), (_, same), (_, other) = (deletions(film, structure, seed) for seed in (1, 1, 2))
+    (_, one), (_, same), (_, other) = (measure_drops(film, structure, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_only_pneumonias_called_so_are_chosen_and_not_too_many():
-    assert choose([0, 1, 1, 1], [1, 1, 0, 1]) == [1, 3]
-    assert choose([0, 1], [1, 0]) == []
-    many = choose(np.ones(200), np.ones(200))
+    assert choose_films([0, 1, 1, 1], [1, 1, 0, 1]) == [1, 3]
+    assert choose_films([0, 1], [1, 0]) == []
+    many = choose_films(np.ones(200), np.ones(200))
     assert len(set(many)) == FILMS == len(many)
-    assert many == choose(np.ones(200), np.ones(200))
+    assert many == choose_films(np.ones(200), np.ones(200))
     assert max(many) >= FILMS  # not simply the first
 
 
@@ -87,7 +87,7 @@ def curve(strongest):
     for film, before in enumerate((1.0, 3.0)):
         for way, taken in enumerate((strongest, 0.5, 0.25)):  # in the order of WAYS
             after[film, :, way] = before - taken
-    return faithfulness([1.0, 3.0], after, 2, 1, ["a", "b"])
+    return summarise_drops([1.0, 3.0], after, 2, 1, ["a", "b"])
 
 
 def test_mean_drops_by_hand():
@@ -106,8 +106,8 @@ def test_mean_drops_by_hand():
 
 
 def test_the_sentence_claims_no_more_than_the_interval():
-    assert "strongest 20 % of the map takes 2.00 off the logit of 2 pneumonias" in sentence(curve(1.0))
-    assert "blur alone" not in sentence(curve(1.0))
-    assert "1.00 (1.00 to 1.00) more than random: what the map marks matters more" in sentence(curve(1.0))
-    assert "is not shown" in sentence(curve(0.5))
-    assert "is not shown" in sentence(curve(0.1))
+    assert "strongest 20 % of the map takes 2.00 off the logit of 2 pneumonias" in describe_drops(curve(1.0))
+    assert "blur alone" not in describe_drops(curve(1.0))
+    assert "1.00 (1.00 to 1.00) more than random: what the map marks matters more" in describe_drops(curve(1.0))
+    assert "is not shown" in describe_drops(curve(0.5))
+    assert "is not shown" in describe_drops(curve(0.1))

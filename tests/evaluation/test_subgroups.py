@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pneumo.evaluation.subgroups import ALL, THIRDS, subgroups, thirds
-from pneumo.reports.report import subgroups_table
+from pneumo.evaluation.subgroups import ALL, THIRDS, divide_into_thirds, measure_subgroups
+from pneumo.reports.tables import tabulate_subgroups
 
 TARGET = [0, 0, 0, 1, 1, 1]
 PROBABILITY = [0.1, 0.2, 0.9, 0.3, 0.8, 0.9]  # at 0.5 one normal and one pneumonia are wrong
@@ -12,7 +12,7 @@ KINDS = ["normal"] * 3 + ["bacteria", "virus", "virus"]
 
 
 def found(kinds=KINDS, **measured):
-    return subgroups(TARGET, PROBABILITY, 0.5, list("abcdef"), kinds, measured)
+    return measure_subgroups(TARGET, PROBABILITY, 0.5, list("abcdef"), kinds, measured)
 
 
 def test_each_aetiology_has_the_measure_of_its_label_only():
@@ -29,8 +29,8 @@ def test_each_aetiology_has_the_measure_of_its_label_only():
 
 
 def test_thirds_by_hand():
-    assert thirds(np.arange(9)).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert thirds(np.array([5, 5, 5, 5, 1, 9])).tolist() == [0, 0, 0, 0, 0, 2]  # both limits are 5
+    assert divide_into_thirds(np.arange(9)).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert divide_into_thirds(np.array([5, 5, 5, 5, 1, 9])).tolist() == [0, 0, 0, 0, 0, 2]  # both limits are 5
     groups = found(brightness=[10, 60, 30, 20, 50, 40])["brightness"]
     assert {name: (of["range"], of["n"]) for name, of in groups.items()} == dict(
         zip(THIRDS, (([10.0, 20.0], 2), ([30.0, 40.0], 2), ([50.0, 60.0], 2)), strict=True)
@@ -43,7 +43,7 @@ def test_thirds_by_hand():
 def test_films_of_one_size_are_one_group_and_the_table_says_so():
     groups = found(**{"image size": [50176] * 6, "brightness": [10, 60, 30, 20, 50, 40]})
     assert list(groups["image size"]) == [ALL]
-    rows = subgroups_table(groups)
+    rows = tabulate_subgroups(groups)
     assert rows[0][:3] == ("Aetiology: bacteria", "1", "0.0000 (0.0000 to 0.7935)")
     assert rows[0][3] == ""
     assert rows[3][0] == "Image size: all films, 50176 pixels"

@@ -1,25 +1,30 @@
-"""Operating points and calibration, on films few enough to be counted."""
+"""Operating points on films few enough to be counted."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 
-from pneumo.evaluation.metrics import choose_threshold, fit_platt
+from pneumo.errors import PneumoError
+from pneumo.evaluation.metrics import measure
 from pneumo.evaluation.thresholds import (
     ENOUGH,
     HIGHEST,
     LOWEST,
-    calibrate,
+    STEP,
+    bound_below,
+    choose_certain_specific_threshold,
+    choose_certain_threshold,
+    choose_even_threshold,
     choose_points,
+    choose_specific_threshold,
+    choose_threshold,
     decide,
-    doubts,
-    suggest,
-    triage,
-    worth,
+    describe_doubts,
+    suggest_points,
 )
 from pneumo.model.card import sigmoid
+from tests.support.logits import many_logits
 
 
 def test_points_by_their_rules():
@@ -27,148 +32,170 @@ def test_points_by_their_rules():
     target = np.repeat([1, 0], 1000)
     probability = np.r_[np.arange(1, 1001) / 1000, np.arange(1, 1001) / 10000]
     assert choose_points(target, probability) == {"screening": 0.011, "balanced": 0.026, "specific": 0.0981}
+    # normals at half of that: 98 % lie below 0.0491, 95 % of the pneumonias at 0.051 or above, and that is higher
+    probability[1000:] /= 2
+    assert choose_points(target, probability) == {"screening": 0.011, "balanced": 0.026, "specific": 0.051}
 
 
-def test_points_never_fall():
-    # the classes lie apart: the lowest with the specificity would be 0.1001, far below what finds the pneumonias
-    assert choose_points([0, 0, 1, 1], [0.05, 0.1, 0.9, 0.95]) == {"screening": 0.9, "balanced": 0.9, "specific": 0.9}
+def test_points_never_fall_and_specific_is_above_balanced():
+    # two pneumonias only: to find 99, 97.5 or 95 % of them is to find both, and a step keeps the points apart
+    points = choose_points([0, 0, 1, 1], [0.05, 0.1, 0.9, 0.95])
+    assert points == {"screening": 0.9, "balanced": 0.9, "specific": 0.9001}
     rng = np.random.default_rng(0)
     for _ in range(50):
         target = np.r_[0, 1, rng.integers(0, 2, 60)]
-        probability = rng.random(62)
-        points = choose_points(target, probability)
-        assert list(points.values()) == sorted(points.values())
-        assert points["balanced"] == choose_threshold(target, probability, 0.975)
+        probability = rng.random(62).round(1)
+        screening, balanced, specific = choose_points(target, probability).values()
+        assert LOWEST <= screening <= balanced < specific <= HIGHEST
+        assert balanced == np.clip(choose_threshold(target, probability, 0.975), LOWEST, HIGHEST - STEP)
 
 
 def test_points_have_a_logit():
     assert choose_points([0, 1], [1.0, 0.0]) == {"screening": LOWEST, "balanced": LOWEST, "specific": HIGHEST}
+    assert choose_points([0, 1], [0.0, 1.0]) == {"screening": 0.9998, "balanced": 0.9998, "specific": HIGHEST}
 
 
-def test_worth_of_a_threshold():
-    found = worth(np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.6, 0.4, 0.7, 0.8]), 0.5, range(5))
-    assert (found["n"], found["sensitivity"], found["specificity"]) == (5, pytest.approx(2 / 3), 0.5)
-    assert found["confusion"] == {"tp": 2, "fp": 1, "tn": 1, "fn": 1}
-    assert set(found["intervals"]) == {"sensitivity", "specificity"}
+def test_points_hold_in_every_stratum():
+    # 100 pneumonias at 0.41 … 0.90 in PA films, at 0.21 … 0.70 in AP; 100 normals at 0.01 … 0.50 and at 0.11 … 0.60
+    rises = np.repeat(np.arange(1, 51) / 100, 2)
+    probability = np.r_[rises + 0.4, rises + 0.2, rises, rises + 0.1]
+    target, view = np.repeat([1, 0], 200), np.tile(np.repeat(["PA", "AP"], 100), 2)
+    points = choose_points(target, probability, view)
+    assert points["balanced"] == choose_threshold(target[view == "AP"], probability[view == "AP"], 0.975) == 0.22
+    for name in ("PA", "AP"):
+        films = view == name
+        assert measure(target[films], probability[films], points["balanced"])["sensitivity"] >= 0.975
+        assert measure(target[films], probability[films], points["specific"])["specificity"] >= 0.98
+    assert points["specific"] == choose_specific_threshold(target[view == "AP"], probability[view == "AP"]) == 0.5901
+    # a stratum without pneumonias asks for no sensitivity
+    alone = choose_threshold([1, 0], [0.7, 0.1], 0.97, ["a", "b"])
+    assert alone == 0.7
 
 
-def test_triage_counts_what_is_open_and_what_the_rest_gains():
-    # below 0.2: N N P; from 0.2: N P; from 0.8: P P P N
-    target = np.array([0, 0, 1, 0, 1, 1, 1, 1, 0])
-    probability = np.array([0.1, 0.1, 0.1, 0.2, 0.7, 0.8, 0.9, 0.9, 0.9])
-    found = triage(target, probability, 0.2, 0.8, 0.2, range(9))
-    assert found["films"] == {
-        "rule-out": {"NORMAL": 2, "PNEUMONIA": 1},
-        "uncertain": {"NORMAL": 1, "PNEUMONIA": 1},
-        "rule-in": {"NORMAL": 1, "PNEUMONIA": 3},
-    }
-    assert found["uncertain"] == pytest.approx(2 / 9)
-    assert (found["settled_sensitivity"], found["settled_specificity"]) == pytest.approx((3 / 4, 2 / 3))
-    assert (found["settled_error"], found["error"]) == pytest.approx((2 / 7, 3 / 9))
-    for name, (low, high) in found["intervals"].items():
-        assert low <= found[name] <= high
-    json.dumps(found, allow_nan=False)
+def test_even_threshold_by_hand():
+    # between 0.4 and 0.6 all are right: of the thresholds 0.4001 and 0.6 to choose from, the one in the middle
+    assert 0.4 < choose_even_threshold([0, 0, 1, 1], [0.2, 0.4, 0.6001, 0.8]) <= 0.6002
+    # in b the pneumonia at 0.3 is below the normal at 0.5: one of two is lost at best, so that 0.3 < t <= 0.5 is as bad
+    # as t > 0.5 where b's other normal and a's films are right
+    target, probability = [1, 1, 0, 0, 1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.3, 0.9, 0.5, 0.1]
+    chosen = choose_even_threshold(target, probability, list("aaaabbbb"))
+    figures = [measure(target[i : i + 4], probability[i : i + 4], chosen) for i in (0, 4)]
+    assert min(figure[name] for figure in figures for name in ("sensitivity", "specificity")) == 0.5
+    # ten normals of one hospital lie at 0.5: all pneumonias found at 0.3 would call all of these wrong
+    probability, target = np.r_[np.full(10, 0.6), 0.4, np.full(10, 0.5), np.full(10, 0.1)], np.repeat([1, 0], [11, 20])
+    strata = np.r_[np.repeat("x", 11), np.repeat("y", 10), np.repeat("x", 10)]
+    assert 0.5 < choose_even_threshold(target, probability, strata) <= 0.6
+    assert choose_threshold(target, probability, 0.97, strata) == 0.4
 
 
-def test_triage_of_films_that_are_all_open_or_of_one_label():
-    found = triage(np.array([0, 1]), np.array([0.4, 0.6]), 0.2, 0.8, 0.5, range(2))
-    assert (found["uncertain"], found["error"]) == (1, 0)
-    assert found["settled_error"] is found["settled_sensitivity"] is found["intervals"]["settled_error"] is None
-    found = triage(np.array([0, 0]), np.array([0.1, 0.9]), 0.2, 0.8, 0.5, range(2))
-    assert (found["settled_specificity"], found["settled_sensitivity"]) == (0.5, None)
-    found = triage(np.array([0, 1]), np.array([0.4, 0.5]), 0.5, 0.5, 0.5, range(2))
-    assert (found["uncertain"], found["settled_error"]) == (0, 0)
+def test_exact_bounds_by_hand():
+    # all of n found: the share s with s^n = 0.05; none of n: 0
+    assert bound_below(59, 59) == pytest.approx(0.05 ** (1 / 59))
+    assert bound_below(0, 10) == 0
+    # one of two: 1 - (1 - s)² = 0.05
+    assert bound_below(1, 2) == pytest.approx(1 - 0.95**0.5)
+
+
+def test_certain_thresholds_leave_as_many_wrong_as_the_bound_allows():
+    # 59 of 59 are 95 % sure of 95 % (0.95^59 = 0.0485), 58 of 58 are not (0.0510); one missed needs 93 films
+    for count, missed in ((59, 0), (92, 0), (93, 1)):
+        target, probability = np.ones(count), np.arange(1, count + 1) / 1000
+        assert choose_certain_threshold(target, probability, range(count), 0.95) == (missed + 1) / 1000
+        below = choose_certain_specific_threshold(1 - target, probability, range(count), 0.95)
+        assert below == pytest.approx((count - missed) / 1000 + STEP)
+    with pytest.raises(PneumoError, match="at least 59 PNEUMONIA patients to be 95% certain of 95%, received 58"):
+        choose_certain_threshold(np.ones(58), np.linspace(0.1, 1, 58), range(58), 0.95)
+    with pytest.raises(PneumoError, match=r"at least 59 NORMAL patients.*received 30"):
+        choose_certain_specific_threshold(np.zeros(60), np.linspace(0.1, 1, 60), np.arange(60) // 2, 0.95)
+
+
+def test_certain_thresholds_keep_their_promise():
+    # pneumonias uniform in 0..1: a threshold t finds 1 - t of them, so at least 95 % in at least 95 % of the samples
+    rng = np.random.default_rng(0)
+    chosen = [choose_certain_threshold(np.ones(100), rng.random(100), range(100), 0.95) for _ in range(400)]
+    assert np.mean(np.array(chosen) <= 0.05) >= 0.95
+    plain = [choose_threshold(np.ones(100), rng.random(100), 0.95) for _ in range(400)]
+    assert np.mean(np.array(plain) <= 0.05) < 0.7
+
+
+def test_threshold_is_the_highest_with_the_sensitivity():
+    positive = np.arange(1, 101) / 100  # 0.01 … 1.00: 97 of 100 are at 0.04 or above
+    target, probability = [1] * 100 + [0] * 2, [*positive, 0.5, 0.9]
+    assert choose_threshold(target, probability, 0.97) == 0.04
+    assert choose_threshold(target, probability, 1.0) == 0.01
+    assert choose_threshold(target, probability, 0.07) == 0.94
+    assert choose_threshold([1, 1, 0], [0.7, 0.8, 0.1], 0.5) == 0.8
+
+
+def test_threshold_is_rounded_down_and_keeps_the_sensitivity():
+    assert choose_threshold([1, 1], [0.123456, 0.9], 1.0) == 0.1234
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 33, 34, 387):
+        probability = rng.random(count).astype(np.float32)
+        threshold = choose_threshold(np.ones(count), probability)
+        assert measure(np.ones(count), probability, threshold)["sensitivity"] >= 0.97
+        assert round(threshold, 4) == threshold
+
+
+def test_threshold_needs_pneumonias():
+    with pytest.raises(ValueError, match="Expected pneumonias"):
+        choose_threshold([0, 0], [0.1, 0.2])
+    with pytest.raises(ValueError, match="sensitivity"):
+        choose_threshold([1], [0.1], 97)
+
+
+def test_specific_threshold_is_the_lowest_with_the_specificity():
+    negative = np.arange(1, 101) / 1000  # 0.001 … 0.100: 98 of 100 are below 0.0981, at 0.098 one of them is not
+    target, probability = [0] * 100 + [1] * 2, [*negative, 0.01, 0.9]
+    assert choose_specific_threshold(target, probability, 0.98) == 0.0981
+    assert choose_specific_threshold(target, probability, 1.0) == 0.1001
+    assert choose_specific_threshold(target, probability, 0.07) == 0.0071
+    assert choose_specific_threshold([0, 0, 1], [0.123456, 0.1, 0.9], 1.0) == 0.1235
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 49, 50, 135):
+        probability = rng.random(count).astype(np.float32)
+        threshold = choose_specific_threshold(np.zeros(count), probability)
+        assert measure(np.zeros(count), probability, threshold)["specificity"] >= 0.98
+        assert round(threshold, 4) == threshold
+
+
+def test_specific_threshold_needs_normals():
+    with pytest.raises(ValueError, match="Expected normals"):
+        choose_specific_threshold([1, 1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="specificity"):
+        choose_specific_threshold([0], [0.1], 98)
 
 
 def test_suggested_intervals_hold_the_threshold_and_know_the_patients():
     rng = np.random.default_rng(0)
     target = np.repeat([0, 1], 200)
     probability = np.clip(0.5 + 0.3 * (target - 0.5) + 0.15 * rng.standard_normal(400), 0, 1)
-    alone = suggest(target, probability, range(400), draws=200)
-    of_ten = suggest(target, probability, np.arange(400) // 10, draws=200)
+    alone = suggest_points(target, probability, range(400), draws=200)
+    of_ten = suggest_points(target, probability, np.arange(400) // 10, draws=200)
     assert {name: point["threshold"] for name, point in alone.items()} == choose_points(target, probability)
     for point in alone.values():
         low, high = point["interval"]
         assert low <= point["threshold"] <= high
         assert high > low
-    tenfold = suggest(np.repeat(target, 10), np.repeat(probability, 10), np.repeat(range(400), 10), draws=200)
+    tenfold = suggest_points(np.repeat(target, 10), np.repeat(probability, 10), np.repeat(range(400), 10), draws=200)
     assert tenfold["balanced"]["interval"] == pytest.approx(alone["balanced"]["interval"], abs=0.02)
     assert of_ten["balanced"]["threshold"] == alone["balanced"]["threshold"]
-    one = suggest([0, 1], [0.1, 0.9], ["a", "a"])
+    one = suggest_points([0, 1], [0.1, 0.9], ["a", "a"])
     assert one["balanced"]["interval"] == [0.9, 0.9]
     with pytest.raises(ValueError, match="normals"):
-        suggest([1, 1], [0.2, 0.9], ["a", "b"])
+        suggest_points([1, 1], [0.2, 0.9], ["a", "b"])
 
 
 def test_points_of_few_patients_are_doubted():
     target = np.repeat([0, 1], 2 * ENOUGH)
-    assert "too few" not in doubts(target, np.arange(4 * ENOUGH) // 2)
-    assert f"too few: {ENOUGH // 2} NORMAL and {ENOUGH} PNEUMONIA patients" in doubts(
+    assert "too few" not in describe_doubts(target, np.arange(4 * ENOUGH) // 2)
+    assert f"too few: {ENOUGH // 2} NORMAL and {ENOUGH} PNEUMONIA patients" in describe_doubts(
         target, np.r_[np.arange(2 * ENOUGH) // 4, np.arange(2 * ENOUGH) // 2 + 1000]
     )
 
 
-def many(slope, intercept, count=4000):
-    """Films whose probability is sigmoid(slope · logit + intercept), two a patient."""
-    rng = np.random.default_rng(0)
-    logit = 2 * rng.standard_normal(count)
-    return (rng.random(count) < sigmoid(slope * logit + intercept)).astype(int), logit, np.arange(count) // 2
-
-
-def test_calibration_takes_the_method_that_fits_films_left_out():
-    shifted = calibrate(*many(1, -2))
-    assert shifted["method"] == "Platt"
-    assert (shifted["slope"], shifted["intercept"]) == pytest.approx((1, -2), abs=0.15)
-    assert shifted["brier"]["Platt"] < shifted["brier"]["isotonic"] < shifted["brier"]["temperature"]
-    straight = many(0.5, 0)
-    found = calibrate(*straight)
-    better = "temperature" if found["brier"]["temperature"] < found["brier"]["Platt"] else "Platt"
-    assert found["method"] == better
-    assert found["brier"]["temperature"] == pytest.approx(found["brier"]["Platt"], abs=1e-3)
-    assert (found["slope"], found["intercept"]) == fit_platt(*straight[:2], intercept=better == "Platt")
-
-
-def test_calibration_without_intercept_is_chosen_where_it_fits_better():
-    # pneumonia exactly where the logit is positive, mirrored: an intercept can only learn the noise of a fold
-    logit = np.r_[-np.arange(1, 41), np.arange(1, 41)] / 10
-    target = (logit > 0).astype(int)
-    target[[3, 43]] = 1, 0
-    found = calibrate(target, logit, np.arange(80))
-    assert found["method"] == "temperature"
-    assert found["intercept"] == 0
-
-
-def test_logits_that_lie_off_by_a_lot_are_calibrated_by_platt():
-    # all are below 0 and most are pneumonias: without an intercept only a slope below 0 says so
-    rng = np.random.default_rng(0)
-    target = np.repeat([0, 1], (26, 74))
-    logit = np.where(target, -2, -4) + 0.5 * rng.standard_normal(100)
-    found = calibrate(target, logit, np.arange(100))
-    assert found["method"] == "Platt"
-    assert found["brier"]["temperature"] is None
-    assert found["brier"]["Platt"] < 0.1
-    assert found["slope"] > 0
-    with pytest.raises(ValueError, match="rise with pneumonia"):
-        calibrate(target, -logit, np.arange(100))
-
-
-def test_isotonic_looks_best_only_on_its_own_films():
-    from sklearn.isotonic import IsotonicRegression
-
-    target, logit, patients = many(1, 0, 200)
-    own = np.mean((IsotonicRegression(out_of_bounds="clip").fit(logit, target).predict(logit) - target) ** 2)
-    assert calibrate(target, logit, patients)["brier"]["isotonic"] > own
-
-
-def test_too_few_patients_for_folds_leave_platt():
-    found = calibrate([0, 0, 1, 1], [-1.0, -1.0, 1.0, 1.0], ["a", "b", "c", "d"])
-    assert found["brier"] == {"Platt": None, "temperature": None, "isotonic": None}
-    assert found["method"] == "Platt"
-    assert found["slope"] == pytest.approx(math.log(3), abs=1e-5)
-
-
 def test_decisions_are_made_on_validation_alone():
-    validation, test = many(1, -1, 400), many(1, -1, 200)
+    validation, test = many_logits(1, -1, 400), many_logits(1, -1, 200)
     found = decide({"validation": validation, "internal_test": test})
     other = decide({"validation": validation, "internal_test": (1 - test[0], *test[1:])})
     for key in ("calibration", "default_operating_point"):
@@ -182,3 +209,16 @@ def test_decisions_are_made_on_validation_alone():
     assert found["triage"]["validation"]["rule_out"] == found["operating_points"]["screening"]["threshold"]
     assert found["triage"]["validation"]["rule_in"] == found["operating_points"]["specific"]["threshold"]
     json.dumps(found, allow_nan=False)
+
+
+def test_decisions_hold_in_every_stratum():
+    target, logit, patients = many_logits(1, -1, 400)
+    shifted = logit - 2 * (np.arange(400) % 2)  # every second film is of a view in which the network says less
+    parts, views = {"validation": (target, shifted, patients)}, np.arange(400) % 2
+    pooled, strict = decide(parts), decide(parts, views)
+    assert strict["calibration"] == pooled["calibration"]
+    probability = sigmoid(strict["calibration"]["slope"] * shifted + strict["calibration"]["intercept"])
+    threshold = strict["operating_points"]["balanced"]["threshold"]
+    assert threshold < pooled["operating_points"]["balanced"]["threshold"]
+    for view in (0, 1):
+        assert (probability >= threshold)[(target == 1) & (views == view)].mean() >= 0.975

@@ -10,7 +10,7 @@ from PIL import Image
 from pneumo.errors import ModelError
 from pneumo.films.film import squash
 from pneumo.films.preprocessing import NOT_FOUND, STEPS, prepare
-from pneumo.reports.preprocessing_figures import COLUMNS, HEAD, SIDE, lungs_sheet, steps_figure
+from pneumo.reports.preprocessing_figures import COLUMNS, HEAD, SIDE, draw_lungs, draw_steps
 
 
 def grey_film(grey=100):
@@ -101,9 +101,9 @@ def test_without_lungs_the_film_stays_whole_and_its_reader_is_told():
 
 def test_figures(small_films, tmp_path):
     films = list(small_films.values())
-    steps_figure(films, tmp_path / "steps.png")
+    draw_steps(films, tmp_path / "steps.png")
     with Image.open(tmp_path / "steps.png") as picture:
         assert picture.size == (SIDE * len(COLUMNS), HEAD + SIDE * len(films))
-    assert lungs_sheet([*films, grey_film()], tmp_path / "lungs.png") == 4 / 5
+    assert draw_lungs([*films, grey_film()], tmp_path / "lungs.png") == 4 / 5
     with Image.open(tmp_path / "lungs.png") as picture:
         assert picture.size == (SIDE * 5 // 2, SIDE // 2)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pneumo.errors import ModelError, OperatingPointError
-from pneumo.model.card import DEFAULT_MODEL, MODELS, card_path, describe_file, read_card
+from pneumo.model.card import DEFAULT_MODEL, MODELS, describe_file, find_card, read_card
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc", FIPS 180-2, appendix B.1
 
@@ -151,12 +151,12 @@ def test_what_is_no_card_is_refused(tmp_path, text):
 
 def test_which_card_is_meant(monkeypatch, tmp_path):
     monkeypatch.delenv("PNEUMO_MODEL", raising=False)
-    assert card_path() == MODELS / f"{DEFAULT_MODEL}.json"
+    assert find_card() == MODELS / f"{DEFAULT_MODEL}.json"
     monkeypatch.setenv("PNEUMO_MODEL", "another")
-    assert card_path() == MODELS / "another.json"
-    assert card_path("named") == MODELS / "named.json"
+    assert find_card() == MODELS / "another.json"
+    assert find_card("named") == MODELS / "named.json"
     monkeypatch.setenv("PNEUMO_MODEL", str(tmp_path / "elsewhere.json"))
-    assert card_path() == tmp_path / "elsewhere.json"
+    assert find_card() == tmp_path / "elsewhere.json"
 
 
 def test_the_shipped_points_keep_their_rules_on_validation():

@@ -226,7 +226,7 @@ PARTS = {"train": 60, "validation": 40, "internal_test": 20}
 def test_a_broken_gate_is_refused(tmp_path):
     card = read_card()
     limits = card.contents["gate"]["limits"]
-    with pytest.raises(ModelError, match="lacks"):
+    with pytest.raises(ModelError, match="incomplete or damaged"):
         read_gate(card.read("gate"), {})
     with np.load(card.file("gate")) as stored:
         arrays = dict(stored)

@@ -1,10 +1,6 @@
 """A site's profile replaces the operating points of the model it was made for, and of no other."""
 
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,11 +8,10 @@ from app import create_app
 from pneumo.errors import ModelError, OperatingPointError
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
-from pneumo.model.profile import of_site, with_profile, write_profile
+from pneumo.model.profile import apply_profile, apply_settings, write_profile
+from tests.support.cli import run
 from tests.support.films import SAMPLES
-from tests.support.server import Server, until
 
-ROOT = Path(__file__).parents[2]
 POINTS = {"screening": {"threshold": 0.0001}, "balanced": {"threshold": 0.0002}, "specific": {"threshold": 0.9999}}
 
 
@@ -30,7 +25,7 @@ def profile(tmp_path):
 
 def test_thresholds_are_the_profiles_and_all_else_the_cards(profile):
     card = read_card()
-    site = with_profile(card, profile)
+    site = apply_profile(card, profile)
     assert site.thresholds == {"screening": 0.0001, "balanced": 0.0002, "specific": 0.9999}
     assert (site.threshold, site.profile) == (0.0002, "ward-3")
     assert site.model == card.model | {"profile": "ward-3"}
@@ -39,14 +34,14 @@ def test_thresholds_are_the_profiles_and_all_else_the_cards(profile):
 
 
 def test_a_profile_of_another_model_is_refused(mean_grey, profile):
-    with pytest.raises(ModelError, match=f"SHA-256 {'0' * 64}, received one of {read_card().sha256}"):
-        with_profile(mean_grey.card, profile)
+    with pytest.raises(ModelError, match=f"SHA-256 {'0' * 64}, received one for {read_card().sha256}"):
+        apply_profile(mean_grey.card, profile)
 
 
 def test_what_is_no_profile_is_refused(profile):
     card, contents = read_card(), json.loads(profile.read_text())
     with pytest.raises(ModelError, match=r"Expected a site profile at .*nothing\.json, found none"):
-        with_profile(card, profile.with_name("nothing.json"))
+        apply_profile(card, profile.with_name("nothing.json"))
     for spoilt in (
         {k: v for k, v in contents.items() if k != "model"},
         contents | {"operating_points": POINTS | {"screening": {"threshold": 0.5}}},
@@ -54,25 +49,25 @@ def test_what_is_no_profile_is_refused(profile):
         [],
     ):
         profile.write_text(json.dumps(spoilt))
-        with pytest.raises(ModelError, match="lacks what the code reads"):
-            with_profile(card, profile)
+        with pytest.raises(ModelError, match="is incomplete or damaged"):
+            apply_profile(card, profile)
     profile.write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
-        with_profile(card, profile)
+        apply_profile(card, profile)
 
 
 def test_the_environment_names_profile_and_default(profile, monkeypatch):
     card = read_card()
     for name in ("PNEUMO_PROFILE", "PNEUMO_OPERATING_POINT"):
         monkeypatch.delenv(name, raising=False)
-    assert of_site(card) == card
+    assert apply_settings(card) == card
     monkeypatch.setenv("PNEUMO_OPERATING_POINT", "specific")
-    assert of_site(card).threshold == card.rule_in
+    assert apply_settings(card).threshold == card.rule_in
     monkeypatch.setenv("PNEUMO_PROFILE", str(profile))
-    assert of_site(card).threshold == 0.9999
+    assert apply_settings(card).threshold == 0.9999
     monkeypatch.setenv("PNEUMO_OPERATING_POINT", "careful")
     with pytest.raises(OperatingPointError, match="received 'careful'"):
-        of_site(card)
+        apply_settings(card)
 
 
 def test_the_server_answers_by_the_profile_and_says_so(profile, monkeypatch):
@@ -87,29 +82,13 @@ def test_the_server_answers_by_the_profile_and_says_so(profile, monkeypatch):
 
 def test_commands_read_it_and_refuse_another_models_in_one_sentence(profile, monkeypatch):
     monkeypatch.setenv("PNEUMO_PROFILE", str(profile))
-    code = "from pneumo.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "predict", str(SAMPLES[0])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run("predict", SAMPLES[0])
+    assert done.exit_code == 0
     assert "uncertain" in done.stdout
     contents = json.loads(profile.read_text())
     profile.write_text(json.dumps(contents | {"model": contents["model"] | {"sha256": "f" * 64}}))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "Expected a site profile of the model" in done.stderr
-    with pytest.raises(ModelError, match="Expected a site profile of the model"):
+    done = run("predict", SAMPLES[0])
+    assert done.exit_code == 2
+    assert "Expected a site profile for the model" in done.stderr
+    with pytest.raises(ModelError, match="Expected a site profile for the model"):
         create_app()
-
-
-def test_pneumo_serve_takes_paths_from_where_it_is_called_and_a_profile_of_another_model_does_not_end_it(profile):
-    log, folder = profile.with_name("log"), profile.parent
-    arguments = ("-c", "from pneumo.cli.main import main; main()", "serve")
-    with Server(log, arguments=arguments, folder=folder, PNEUMO_PROFILE=profile.name, PYTHONPATH=ROOT) as server:
-        assert "ward-3" in server.get("/health/ready")[1]
-        before = server.workers()
-        profile.write_text(profile.read_text().replace(read_card().sha256, "f" * 64))
-        server.signal(signal.SIGHUP)
-        until(lambda: "Not reloaded, the old model goes on: Expected a site profile" in log.read_text(), "a line")
-        assert server.workers() == before
-        assert server.post("/predict", "image/jpeg", SAMPLES[0].read_bytes())[0] == 200
-    assert server.process.returncode == 0

@@ -1,7 +1,7 @@
-"""What is done to the server, and what came of it.
+"""What is done to the service, and what came of it.
 
-Each experiment takes a folder for logs and who is told of its progress; it returns numbers, and `holds`: whether the
-server held out.
+Each experiment takes a folder for logs, who is told of its progress, and whether the server is `bare`: without nginx in
+front. It returns a Result.
 """
 
 import io
@@ -15,8 +15,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +26,24 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from pneumo.model.card import card_path
+from pneumo.model.card import find_card
 from tests.reliability import hostile
-from tests.reliability.fuzz import DICOM_SHARE, GROWTH, check, pictures, saved
-from tests.support.films import SAMPLES
+from tests.reliability.fuzz import DICOM_SHARE, GROWTH, check, pictures
+from tests.support.dicom import RAMP, SLOPE, dicom
+from tests.support.films import SAMPLES, saved
+from tests.support.proxy import Proxy
 from tests.support.server import (
     HOST,
     PATIENCE,
     ROOT,
     Ask,
+    Endpoint,
     Load,
     Sent,
     Server,
     ask_all,
     environment,
     forget_peak,
-    free_port,
     handles,
     has_model,
     megabytes,
@@ -50,8 +54,9 @@ from tests.support.server import (
 )
 
 Say = Callable[[str], None]
-GRACE = 30  # graceful_timeout of gunicorn.conf.py
-STEADY = 1.0  # MB per 1,000 requests that a soak which holds may gain in its second half: a film or two
+GRACE = 30  # seconds; graceful_timeout of gunicorn.conf.py
+STEADY = 1.0  # MB per 1,000 requests that memory may grow in the second half of a soak
+NO_LIMITS = {"PROXY_RATE": 10**6, "PROXY_BURST": 10**5, "PROXY_CONNECTIONS": 10**4}  # all clients have one address
 FULL = """set -e
 for folder in "$1" /tmp /var/tmp; do mount --bind "$folder" "$folder"; mount -o remount,bind,ro "$folder"; done
 mount -t tmpfs -o size=16k none "$TMPDIR"
@@ -62,6 +67,32 @@ done
 shift
 exec "$@"
 """
+
+
+@dataclass
+class Result:
+    """What was done, what was found, whether the service held, and the numbers."""
+
+    done: str
+    found: str
+    holds: bool
+    numbers: dict = field(default_factory=dict)
+
+
+@contextmanager
+def service(folder: Path, bare: bool, workers: int = 1, **options: object) -> Iterator[tuple[Server, Endpoint]]:
+    """A server, and what clients talk to: nginx in front of it, or the `bare` server itself."""
+    with Server(folder / "log", workers=workers, **{"PNEUMO_PROXIES": int(not bare)} | options) as server:
+        if bare:
+            yield server, server
+        else:
+            with Proxy(server.port, **NO_LIMITS) as proxy:
+                yield server, proxy
+
+
+def counts(found: dict) -> str:
+    """`right: 3, busy: 1`."""
+    return ", ".join(f"{name}: {count:,}" for name, count in found.items()) or "none"
 
 
 def form(*files: bytes, **fields: str) -> tuple[str, bytes]:
@@ -94,14 +125,14 @@ def mixed_asks() -> list[Ask]:
     ]
 
 
-def soak(folder: Path, say: Say, requests: int, clients: int = 4) -> dict:
-    """Many requests of every kind: memory, files, sockets and the worker stay, and every request is accounted for."""
-    with Server(folder / "soak.log") as server:
+def soak(folder: Path, say: Say, bare: bool, requests: int, clients: int = 4) -> Result:
+    """Many requests of every kind: memory, open files and the worker stay, and every request is accounted for."""
+    with service(folder, bare) as (server, front):
         worker, asks = server.worker(), mixed_asks()
-        ask_all(server, asks)  # what is only loaded with the first film, is loaded
+        ask_all(front, asks)  # what is only loaded with the first film, is loaded
         time.sleep(3)  # longer than gunicorn keeps a connection
         before, counted, began = handles(worker), server.counted(), time.monotonic()
-        load, samples = Load(server.port, asks, clients, total=requests).start(), []
+        load, samples = Load(front.port, asks, clients, total=requests).start(), []
         while load.running():
             samples.append((len(load.sent), megabytes(worker)))
             if len(samples) % 60 == 0:
@@ -109,35 +140,26 @@ def soak(folder: Path, say: Say, requests: int, clients: int = 4) -> dict:
             time.sleep(0.5)
         sent, seconds = load.wait(), time.monotonic() - began
         samples.append((len(sent), megabytes(worker)))
-        after = until_handles(worker, before)
-        said, same = server.counted() - counted, server.workers() == [worker]
-    memory = memory_of(samples, requests)
+        with suppress(TimeoutError):
+            until(lambda: handles(worker) == before, "as many open files as before", 15)
+        after, said, same = handles(worker), server.counted() - counted, server.workers() == [worker]
+    memory, results = memory_of(samples, requests), outcomes(sent)
     slope = memory["mb_per_1000_requests_second_half"]
-    results = outcomes(sent)
-    return {
-        "requests": requests,
-        "clients": clients,
-        "seconds": round(seconds, 1),
-        "kinds": dict(sorted(Counter(one.kind for one in sent).items())),
-        "outcomes": results,
-        "counted_by_the_server": said,
-        "lost": requests - results.get("right", 0),
-        "same_worker": same,
-        "memory_samples": len(samples),
-        **memory,
-        "open_before": before,
-        "open_after": after,
-        "holds": results == {"right": requests}
-        and said == requests
-        and same
-        and before == after
-        and slope is not None
-        and slope < STEADY,
-    }
+    found = f"{counts(results)}; the server counted {said:,}; memory {memory['mb_first']} MB at the start, "
+    found += f"{memory['mb_half']} half-way, {memory['mb_last']} at the end, {slope} MB more per 1,000 requests of the "
+    found += f"second half; open files {sum(before.values())} before, {sum(after.values())} after"
+    holds = results == {"right": requests} and said == requests and same and before == after
+    kinds = dict(sorted(Counter(one.kind for one in sent).items()))
+    return Result(
+        f"Soak: {requests:,} requests by {clients} clients ({counts(kinds)})",
+        found,
+        holds and slope is not None and slope < STEADY,
+        {"requests": requests, "seconds": round(seconds), "outcomes": results, "same_worker": same, **memory},
+    )
 
 
 def memory_of(samples: list[tuple[int, float]], requests: int) -> dict:
-    """What a soak's memory did, of (requests so far, MB): the first half may fill what the second has to live with."""
+    """What a soak's memory did, of (requests so far, MB); the first half may still fill caches."""
     late = [sample for sample in samples if sample[0] >= requests / 2]
     slope = float(np.polyfit(*zip(*late, strict=True), 1)[0] * 1000) if len(late) > 2 else None
     first, half, last = (round(size, 1) for _, size in (samples[0], late[0], samples[-1]))
@@ -146,86 +168,69 @@ def memory_of(samples: list[tuple[int, float]], requests: int) -> dict:
         "mb_half": half,
         "mb_last": last,
         "mb_most": round(max(size for _, size in samples), 1),
-        "mb_added_first_half": round(half - first, 1),
         "mb_per_1000_requests_second_half": None if slope is None else round(slope, 3),
     }
 
 
-def until_handles(worker: int, before: dict[str, int]) -> dict[str, int]:
-    """What a worker has open when its connections had time to close."""
-    with suppress(TimeoutError):
-        until(lambda: handles(worker) == before, "as many open files as before", 15)
-    return handles(worker)
-
-
-def kill(folder: Path, say: Say, times: int, clients: int = 12, between: float = 2) -> dict:
-    """`kill -9` of one of two workers under load: it is replaced, and at most the requests inside it fail."""
-    rounds, inside = [], []
-    with Server(folder / "kill.log", workers=2) as server, under_load(server, film_asks(), clients) as load:
+def kill(folder: Path, say: Say, bare: bool, times: int, clients: int = 12, between: float = 1) -> Result:
+    """`kill -9` of one of two workers under load: nginx sends most of what was inside it again; bare, that is lost."""
+    inside, seconds = 0, []
+    with (
+        service(folder, bare, workers=2) as (server, front),
+        under_load(front, film_asks(), clients) as load,
+    ):
         for number in range(times):
             time.sleep(between)
             victim = server.workers()[number % 2]
-            # stopped first, so that what is counted inside it is still there when it is killed
-            server.signal(signal.SIGSTOP, victim)
-            inside.append(server.connections(victim))
+            server.signal(signal.SIGSTOP, victim)  # so that what is counted inside it is there when it is killed
+            inside += server.connections(victim)
             began = time.monotonic()
             server.signal(signal.SIGKILL, victim)
             until(lambda victim=victim: victim not in server.workers() and server.ready(), "another worker")
-            rounds.append(time.monotonic() - began)
+            seconds.append(time.monotonic() - began)
             say(f"killed {number + 1} of {times}")
         time.sleep(between)
         sent = load.stop()
-        ready = server.ready()
     results = outcomes(sent)
     failed = len(sent) - results.get("right", 0)
-    return {
-        "kills": times,
-        "clients": clients,
-        "requests": len(sent),
-        "outcomes": results,
-        "inside_the_killed": sum(inside),
-        "failed": failed,
-        "lost": max(0, failed - sum(inside)),
-        "slowest_replacement_seconds": round(max(rounds), 2),
-        "holds": ready and failed <= sum(inside) and set(results) <= {"right", "broken"},
-    }
+    lost = max(0, failed - inside)
+    return Result(
+        f"`kill -9` of one of two workers, {times} times under {clients} clients",
+        f"{counts(results)}; {inside} were inside the killed, {lost} others failed; another worker within "
+        f"{max(seconds):.1f} s",
+        lost == 0,
+        {"outcomes": results, "inside_the_killed": inside, "failed": failed, "lost": lost},
+    )
 
 
-def terminate(folder: Path, say: Say, times: int, clients: int = 12) -> dict:
-    """SIGTERM under load: whoever is inside gets a whole answer, nobody else is let in, and the server ends with 0."""
-    inside, lost, later, sent, codes, seconds = 0, 0, Counter(), 0, [], []
+def terminate(folder: Path, say: Say, bare: bool, times: int, clients: int = 12) -> Result:
+    """SIGTERM under load: who is inside gets a whole answer, who comes later is told so, and the server ends with 0."""
+    sent, codes, seconds, lost, later = 0, set(), [], 0, Counter()
     for number in range(times):
-        with Server(folder / "terminate.log") as server:
-            with under_load(server, film_asks(), clients, stop_when_refused=True) as load:
+        with service(folder, bare) as (server, front):
+            with under_load(front, film_asks(), clients, stop_when_turned_away=True) as load:
                 time.sleep(1)
                 began = time.monotonic()
                 server.process.terminate()
-                codes.append(server.process.wait(PATIENCE))
+                codes.add(server.process.wait(PATIENCE))
                 seconds.append(time.monotonic() - began)
             everything = load.wait()
-        before = [one for one in everything if one.begun < began]
         sent += len(everything)
-        inside += sum(one.ended > began for one in before)
-        lost += sum(one.outcome != "right" for one in before)
-        later.update(outcomes([one for one in everything if one.begun >= began]))
-        say(f"terminated {number + 1} of {times}")
-    return {
-        "terminations": times,
-        "clients": clients,
-        "requests": sent,
-        "inside_at_the_signal": inside,
-        "lost": lost,
-        "after_the_signal": dict(later),
-        "exit_codes": sorted(set(codes)),
-        "slowest_end_seconds": round(max(seconds), 1),
-        # broken: let into the kernel's queue by a worker that takes nobody any more, and cut off at its end
-        "holds": lost == 0 and set(codes) == {0} and max(seconds) < GRACE and not later["broken"],
-    }
+        lost += sum(one.outcome not in ("right", "busy", "refused") for one in everything)
+        later.update(one.outcome for one in everything if one.ended >= began)
+        say(f"terminated {number + 1} of {times}: {dict(later)}")
+    return Result(
+        f"SIGTERM, {times} times under {clients} clients",
+        f"{sent:,} requests; answers since the signal: {counts(later)}; exit codes {sorted(codes)}, after "
+        f"{max(seconds):.1f} s at most",
+        lost == 0 and codes == {0} and max(seconds) < GRACE,
+        {"requests": sent, "lost": lost, "since_the_signal": dict(later), "exit_codes": sorted(codes)},
+    )
 
 
 def copy_model(folder: Path) -> Path:
     """Copy the served model, its gate and its card; returns the path of the card."""
-    card, there = card_path("vgg16-chest-xray"), folder / "models"
+    card, there = find_card("vgg16-chest-xray"), folder / "models"
     there.mkdir(parents=True)
     files = json.loads(card.read_text())["files"]
     for role in ("served", "gate"):
@@ -233,46 +238,12 @@ def copy_model(folder: Path) -> Path:
     return Path(shutil.copy(card, there))
 
 
-def reload(folder: Path, say: Say, times: int, clients: int = 8, between: float = 1) -> dict:
-    """SIGHUP under load after the card was replaced: no request fails, and the answers come from the new model."""
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        card = copy_model(Path(scratch))
-        contents = json.loads(card.read_text())
-        seconds, versions = [], []
-        with (
-            Server(folder / "reload.log", PNEUMO_MODEL=card) as server,
-            under_load(server, film_asks(), clients, keep_text=True) as load,
-        ):
-            for number in range(times):
-                time.sleep(between)
-                old, contents["version"] = server.workers(), f"reloaded {number + 1}"
-                new = card.with_suffix(".new")
-                new.write_text(json.dumps(contents))
-                new.replace(card)
-                began = time.monotonic()
-                server.signal(signal.SIGHUP)
-                until(
-                    lambda old=old: not set(old) & set(server.workers()) and all(map(has_model, server.workers())),
-                    "other workers",
-                )
-                seconds.append(time.monotonic() - began)
-                changed = time.monotonic()
-                until(lambda changed=changed: any(one.begun > changed for one in load.sent), "an answer", PATIENCE)
-                said = {version_of(one) for one in load.sent if one.begun > changed and one.outcome == "right"}
-                versions.append(said == {contents["version"]})
-                say(f"reloaded {number + 1} of {times}")
-            sent = load.stop()
-    results = outcomes(sent)
-    return {
-        "reloads": times,
-        "clients": clients,
-        "requests": len(sent),
-        "outcomes": results,
-        "lost": len(sent) - results.get("right", 0),
-        "answered_by_the_new_model": sum(versions),
-        "slowest_change_seconds": round(max(seconds), 1),
-        "holds": results == {"right": len(sent)} and all(versions),
-    }
+def check_model(card: Path) -> tuple[int, str]:
+    """Exit status and last line of `pneumo check` for that model."""
+    command = [Path(sys.executable).with_name("pneumo"), "check"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(PNEUMO_MODEL=card), capture_output=True, text=True)
+    *_, last = (done.stderr or done.stdout).strip().splitlines() or [""]
+    return done.returncode, last.replace(f"{card.parent}/", "").removeprefix("Error: ")
 
 
 def version_of(sent: Sent) -> str:
@@ -280,8 +251,44 @@ def version_of(sent: Sent) -> str:
     return json.loads(sent.text)["model"]["version"]
 
 
-def damaged_models(folder: Path, say: Say) -> dict:
-    """A model, gate or card that is not what it was: the server refuses to start, and says why in one sentence."""
+def reload(folder: Path, say: Say, bare: bool, times: int, clients: int = 8) -> Result:
+    """`pneumo check` and SIGHUP under load with other models: each serves afterwards, and no request fails."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        card = copy_model(Path(scratch))
+        contents, seconds, changed = json.loads(card.read_text()), [], 0
+        with (
+            service(folder, bare, PNEUMO_MODEL=card) as (server, front),
+            under_load(front, film_asks(), clients, keep_text=True) as load,
+        ):
+            for number in range(times):
+                old, contents["version"] = server.workers(), f"reloaded {number + 1}"
+                card.with_suffix(".new").write_text(json.dumps(contents))
+                card.with_suffix(".new").replace(card)
+                began = time.monotonic()
+                if check_model(card)[0] == 0:
+                    server.signal(signal.SIGHUP)
+                until(
+                    lambda old=old: not set(old) & set(server.workers()) and all(map(has_model, server.workers())),
+                    "other workers",
+                )
+                seconds.append(time.monotonic() - began)
+                since = time.monotonic()
+                until(lambda since=since: any(one.begun > since for one in load.sent), "an answer", PATIENCE)
+                said = {version_of(one) for one in load.sent if one.begun > since and one.outcome == "right"}
+                changed += said == {contents["version"]}
+                say(f"reloaded {number + 1} of {times}")
+            sent = load.stop()
+    results = outcomes(sent)
+    return Result(
+        f"`pneumo check` and SIGHUP with another model, {times} times under {clients} clients",
+        f"{counts(results)}; the new model answered {changed} of {times} times, within {max(seconds):.1f} s",
+        results == {"right": len(sent)} and changed == times,
+        {"outcomes": results, "lost": len(sent) - results.get("right", 0), "changed": changed},
+    )
+
+
+def damaged_models(folder: Path, say: Say, bare: bool, count: int | None = None) -> Result:
+    """`pneumo check` refuses each damaged or wrong model in one sentence; SIGHUP all the same keeps the old model."""
 
     def flip(path: Path) -> None:
         data = bytearray(path.read_bytes())
@@ -298,237 +305,171 @@ def damaged_models(folder: Path, say: Say) -> dict:
         "model cut in half": (".tflite", halve),
         "one bit of the model": (".tflite", flip),
         "another file as the model": (".tflite", swap),
-        "empty model": (".tflite", lambda path: path.write_bytes(b"")),
         "no model": (".tflite", Path.unlink),
         "one bit of the gate": (".gate.npz", flip),
-        "no gate": (".gate.npz", Path.unlink),
         "card cut in half": (".json", halve),
         "no card": (".json", Path.unlink),
     }
-    cases = {}
-    for name, (suffix, damage) in damages.items():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            card = copy_model(Path(scratch))
-            damage(card.with_suffix(suffix))
-            port = free_port()
-            done = subprocess.run(
-                [sys.executable, "-m", "gunicorn"],
-                cwd=ROOT,
-                env=environment(PORT=port, WEB_CONCURRENCY=1, PNEUMO_MODEL=card),
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-            )
-        wrong = [line for line in done.stderr.splitlines() if "[ERROR]" in line]
-        sentence = wrong[0].split("[ERROR] ")[1].replace(f"{card.parent}/", "") if wrong else ""
-        clear = len(wrong) == 1 and "Traceback" not in done.stderr and sentence.endswith(".")
-        cases[name] = {"exit_code": done.returncode, "said": sentence, "refused": done.returncode != 0 and clear}
-        say(f"{name}: {sentence}")
-    return {
-        "models": len(cases),
-        "refused": sum(case["refused"] for case in cases.values()),
-        "cases": cases,
-        "holds": all(case["refused"] for case in cases.values()),
-    }
+    damages, said, refused = dict(list(damages.items())[:count]), {}, 0
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        served = copy_model(Path(scratch))
+        with service(folder, bare, PNEUMO_MODEL=served) as (server, front):
+            for number, (name, (suffix, damage)) in enumerate(damages.items(), 1):
+                shutil.rmtree(served.parent)
+                damage(copy_model(Path(scratch)).with_suffix(suffix))
+                status, said[name] = check_model(served)
+                before = set(server.workers())
+                server.signal(signal.SIGHUP)
+                until(lambda number=number: server.log.read_text().count("Not reloaded") == number, "a line in the log")
+                until(lambda before=before: not before & set(server.workers()) and server.ready(), "other workers")
+                fine = outcomes(ask_all(front, film_asks()[:2])) == {"right": 2}
+                refused += status != 0 and said[name].endswith(".") and fine
+                say(f"{name}: {said[name]}")
+    return Result(
+        f"Damaged model in place of the served one: {', '.join(damages)}",
+        f"{refused} of {len(damages)} refused by `pneumo check`, in a sentence; after SIGHUP the old model went on",
+        refused == len(damages),
+        {"models": len(damages), "refused": refused, "said": said},
+    )
 
 
-def full_disk(folder: Path, say: Say) -> dict:
+def full_disk(folder: Path, say: Say, bare: bool) -> Result:
     """Everything that the server could write to is read-only or full, except memory (/dev/shm): it answers."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        spaces = (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"])
-        attempts = [[*space, "sh", "-c", FULL, "sh", str(ROOT), "true"] for space in spaces]
-        variables = environment(TMPDIR=scratch)
-        works = [space for space, attempt in zip(spaces, attempts, strict=True) if runs(attempt, variables)]
-        if not works:
-            done = "not done: this machine lets nobody mount"
-            return {"done": done, "requests": 0, "outcomes": {}, "holds": False}
-        command = (*works[0], "sh", "-c", FULL, "sh", str(ROOT))
-        log = folder / "disk.log"
-        with Server(log, command=command, TMPDIR=scratch, PYTHONDONTWRITEBYTECODE=1) as server:
-            from tests.support.dicom import RAMP, dicom
-
-            large = Image.effect_noise((3000, 3000), 60)
-            asks = [
-                *mixed_asks(),
-                Ask("film of DICOM", "/predict?force=1", "application/dicom", dicom(RAMP), 200),
-                Ask("large upload", "/predict?force=1", "image/png", saved(large, "PNG"), 200),
-                Ask("large upload of the page", "/", *form(saved(large, "PNG"), force="1"), 200),
-            ]
-            sent = ask_all(server, asks)
+        command = ("unshare", "--mount", "sh", "-c", FULL, "sh", str(ROOT))
+        options = {"command": command, "TMPDIR": scratch, "PYTHONDONTWRITEBYTECODE": 1}
+        large = saved(Image.effect_noise((3000, 3000), 60), "PNG")
+        asks = [
+            *mixed_asks(),
+            Ask("film of DICOM", "/predict?force=1", "application/dicom", dicom(RAMP), 200),
+            Ask("large upload", "/predict?force=1", "image/png", large, 200),
+            Ask("large upload of the page", "/", *form(large, force="1"), 200),
+        ]
+        with service(folder, bare, **options) as (server, front):
+            results = outcomes(ask_all(front, asks))
             written = [name for name in open_files(server.worker()).values() if name.startswith(scratch)]
-        mounts = "the tree, /tmp and /var/tmp mounted read-only, TMPDIR a full file system of 16 kB (tmpfs)"
-    results = outcomes(sent)
     say(f"{results}")
-    return {
-        "done": mounts,
-        "requests": len(sent),
-        "outcomes": results,
-        "files_in_tmpdir": len(written),
-        "holds": results == {"right": len(sent)} and not written,
-    }
+    return Result(
+        "The tree, /tmp and /var/tmp read-only, TMPDIR full",
+        counts(results),
+        results == {"right": len(asks)} and not written,
+        {"outcomes": results, "files_in_tmpdir": len(written)},
+    )
 
 
-def runs(command: list[str], variables: dict[str, str]) -> bool:
-    """Whether a command ends well."""
-    return subprocess.run(command, env=variables, capture_output=True, timeout=PATIENCE).returncode == 0
-
-
-def slow_clients(folder: Path, say: Say, connections: int, seconds: float) -> dict:
-    """Connections that send a byte a second, of their headers or of their body: is everybody else answered?
-
-    With the film's answer, that is: told to come again is not enough.
-    """
+def slow_clients(folder: Path, say: Say, bare: bool, connections: int, seconds: float) -> Result:
+    """Connections that send a byte a second, half of them of their headers, half of a body: are films still read?"""
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-    kinds = {"headers": head + b"X: ", "bodies": head + b"Content-Length: 100000\r\n\r\n"}
-    results = {}
-    for kind, beginning in kinds.items():
-        with Server(folder / f"slow-{kind}.log") as server:
-            ask_all(server, film_asks()[:1])
-            worker, stop = server.worker(), threading.Event()
-            slow = [
-                threading.Thread(target=trickle, args=(server.port, beginning, stop), daemon=True)
-                for _ in range(connections)
-            ]
-            for thread in slow:
-                thread.start()
-            time.sleep(1)
-            load = Load(server.port, film_asks(), 2, patience=seconds).start()
-            watched = []
-            while time.monotonic() < load.began + seconds:
-                began = time.monotonic()
-                try:
-                    watched.append((server.get("/health/live", seconds)[0] == 200, time.monotonic() - began))
-                except OSError:
-                    watched.append((False, time.monotonic() - began))
-                time.sleep(0.5)
-            sent = load.stop()
-            stop.set()
-            for thread in slow:
-                thread.join(PATIENCE)
-            same = server.workers() == [worker]
-        counts = outcomes(sent)
-        answered, busy = counts.get("right", 0), counts.get("busy", 0)
-        results[kind] = {
-            "slow_connections": connections,
-            "seconds": seconds,
-            "normal_requests": len(sent),
-            "outcomes": counts,
-            "answered": answered,
-            "told_to_come_again": busy,
-            "slowest_seconds": round(max((one.ended - one.begun for one in sent), default=0.0), 2),
-            "health_checks": len(watched),
-            "health_checks_answered": sum(fine for fine, _ in watched),
-            "slowest_health_check_seconds": round(max(took for _, took in watched), 2),
-            "same_worker": same,
-            "holds": same and answered == len(sent) > 0 and all(fine for fine, _ in watched),
-        }
-        say(f"slow {kind}: {counts}, {results[kind]['slowest_seconds']} s at most")
-    return {**results, "holds": all(one["holds"] for one in results.values())}
+    with service(folder, bare) as (_, front):
+        ask_all(front, film_asks()[:1])
+        stop = threading.Event()
+        beginnings = [head + b"X: ", head + b"Content-Length: 100000\r\n\r\n"]
+        slow = threading.Thread(target=trickle, args=(front.port, beginnings, connections, stop), daemon=True)
+        slow.start()
+        time.sleep(3)
+        load = Load(front.port, film_asks(), 2, patience=seconds).start()
+        time.sleep(seconds)
+        sent = load.stop()
+        stop.set()
+        slow.join(PATIENCE)
+    results = outcomes(sent)
+    longest = max(one.ended - one.begun for one in sent)
+    say(f"{results}, {longest:.1f} s at most")
+    return Result(
+        f"{connections} connections that send a byte a second, for {seconds:.0f} s",
+        f"films of two others: {counts(results)}; the slowest answer took {longest:.1f} s",
+        results == {"right": len(sent)},
+        {"connections": connections, "outcomes": results, "slowest_seconds": round(longest, 2)},
+    )
 
 
-def trickle(port: int, beginning: bytes, stop: threading.Event) -> None:
-    """Send `beginning` and then a byte a second; begin again when the server hangs up."""
-    while not stop.is_set():
-        try:
-            with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
-                connection.sendall(beginning)
-                while not stop.wait(1):
+def trickle(port: int, beginnings: list[bytes], connections: int, stop: threading.Event) -> None:
+    """Keep so many connections that send one of `beginnings`, then a byte a second; replace what is closed."""
+    slow: list[socket.socket | None] = [None] * connections
+    while not stop.wait(1):
+        for number, connection in enumerate(slow):
+            try:
+                if connection is None:
+                    slow[number] = socket.create_connection((HOST, port), 1)
+                    slow[number].sendall(beginnings[number % len(beginnings)])
+                else:
                     connection.sendall(b"x")
-        except OSError:
-            stop.wait(1)
+            except OSError:
+                slow[number] = None
+    for connection in filter(None, slow):
+        connection.close()
 
 
-def hostile_requests(folder: Path, say: Say) -> dict:
+def hostile_requests(folder: Path, say: Say, bare: bool) -> Result:
     """What `hostile` makes: each is answered or refused, by the same worker, and memory comes back."""
-    answers, bad, slowest, largest = {}, [], ("", 0.0), ("", 0.0)
-    with Server(folder / "hostile.log") as server:
-        ask_all(server, film_asks()[:2])
+    answers, bad, slowest, peak = {}, [], 0.0, 0.0
+    with service(folder, bare) as (server, front):
+        ask_all(front, film_asks()[:2])
         worker, before = server.worker(), megabytes(server.worker())
-        for number, (name, data) in enumerate(hostile.requests()):
-            forget_peak(worker)
+        forget_peak(worker)
+        for name, data in hostile.requests():
             began = time.monotonic()
-            answers[name] = status = exchange(server.port, data)
-            # what never was a whole request may be hung up on without an answer
-            if not (200 <= status < 500 or (status == 0 and b"\r\n\r\n" not in data)):
+            answers[name] = status = exchange(front.port, data)
+            # who never sent a whole request may get no answer; 501 and 505 say what HTTP of them is not spoken
+            whole = b"\r\n\r\n" in data and not name.startswith(("length", "chunks"))
+            if not (200 <= status < 500 or status in (501, 505) or (status == 0 and not whole)):
                 bad.append(name)
-            slowest = max(slowest, (name, time.monotonic() - began), key=lambda one: one[1])
-            if server.workers() == [worker]:
-                largest = max(largest, (name, megabytes(worker, "VmHWM")), key=lambda one: one[1])
-            if number % 10 == 0:
-                say(f"{number} hostile requests, last: {name}: {status}")
+                say(f"{name}: {status}")
+            slowest = max(slowest, time.monotonic() - began)
         same = server.workers() == [worker]
-        after = megabytes(worker) if same else None
-        fine = ask_all(server, film_asks()[:2])
-    counts = Counter(str(status) for status in answers.values())
-    return {
-        "requests": len(answers),
-        "statuses": dict(sorted(counts.items())),
-        "not_answered_nor_refused": bad,
-        "same_worker": same,
-        "mb_before": round(before, 1),
-        "mb_peak": round(largest[1], 1),
-        "mb_peak_at": largest[0],
-        "mb_after": None if after is None else round(after, 1),
-        "slowest_seconds": round(slowest[1], 2),
-        "slowest_at": slowest[0],
-        "answers": answers,
-        "holds": same and not bad and outcomes(fine) == {"right": 2},
-    }
+        peak, after = (megabytes(worker, what) if same else 0.0 for what in ("VmHWM", "VmRSS"))
+        fine = outcomes(ask_all(front, film_asks()[:2])) == {"right": 2}
+    statuses = dict(sorted(Counter(map(str, answers.values())).items()))
+    return Result(
+        f"{len(answers)} hostile requests: forms, lengths, headers, bombs, files that lie",
+        f"{counts(statuses)}; memory {before:.0f} MB before, {peak:.0f} at most, {after:.0f} after; the slowest took "
+        f"{slowest:.1f} s" + (f"; neither answered nor refused: {', '.join(bad)}" if bad else ""),
+        same and not bad and fine,
+        {"statuses": statuses, "neither_answered_nor_refused": bad, "same_worker": same, "answers": answers},
+    )
 
 
 def exchange(port: int, data: bytes) -> int:
     """Send bytes, hang up behind them, and read what comes back: its status, 0 if nothing did."""
     with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
         received = b""
-        try:
+        with suppress(OSError):  # refused before all of it was sent: the answer is there
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-        except OSError:  # refused before all of it was sent: the answer is there
-            pass
-        try:
+        with suppress(OSError):
             while some := connection.recv(65536):
                 received += some
-        except OSError:
-            pass
     line = received.split(b"\r\n")[0].split()
     return int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
 
 
-def fuzz(folder: Path, say: Say, inputs: int) -> dict:
-    """The fuzz of the test suite, against a running server with the shipped model."""
-    from tests.support.dicom import RAMP, SLOPE, dicom
-
+def fuzz(folder: Path, say: Say, bare: bool, inputs: int) -> Result:
+    """The fuzz of the test suite, against a running service with the shipped model."""
     dicoms = [("DICOM", dicom(RAMP)), ("DICOM", dicom(SLOPE, stored=12, PhotometricInterpretation="MONOCHROME1"))]
-    with Server(folder / "fuzz.log") as server:
-        ask_all(server, film_asks()[:2])
-        worker, done = server.worker(), 0
-        before = megabytes(worker)
+    share = inputs // DICOM_SHARE
+    with service(folder, bare) as (server, front):
+        ask_all(front, film_asks()[:2])
+        worker = server.worker()
+        before, memory = megabytes(worker), partial(megabytes, worker)
 
         def post(data: bytes, number: int) -> int:
-            nonlocal done
-            done += 1
-            if done % 500 == 0:
-                say(f"{done} of {inputs} damaged films")
+            if number % 500 == 0:
+                say(f"{number} of {inputs} damaged films")
             asks = (
                 lambda: ("/predict", "application/octet-stream", data),
                 lambda: ("/predict?heatmap=1", *form(data, data[:40])),
                 lambda: ("/", *form(data)),
             )
-            path, content_type, body = asks[number % 3]()
-            return server.post(path, content_type, body)[0]
+            return front.post(*asks[number % 3]())[0]
 
-        share = inputs // DICOM_SHARE
-        pictures_seen, growth = check(post, pictures(), inputs - share, folder, 1, lambda: megabytes(worker))
-        dicoms_seen, growth_dicom = check(post, dicoms, share, folder, 2, lambda: megabytes(worker))
+        seen, growth = check(post, pictures(), inputs - share, folder, 1, memory)
+        seen_dicom, growth_dicom = check(post, dicoms, share, folder, 2, memory)
         same, after = server.workers() == [worker], megabytes(worker)
-    statuses = {str(status): count for status, count in sorted((pictures_seen + dicoms_seen).items())}
-    return {
-        "inputs": sum(statuses.values()),
-        "dicom": sum(dicoms_seen.values()),
-        "statuses": statuses,
-        "same_worker": same,
-        "mb_before": round(before, 1),
-        "mb_after": round(after, 1),
-        "mb_growth_after_a_third": round(growth + growth_dicom, 1),
-        "holds": same and sum(statuses.values()) == inputs and growth + growth_dicom < GROWTH,
-    }
+    statuses = {str(status): count for status, count in sorted((seen + seen_dicom).items())}
+    more = growth + growth_dicom
+    return Result(
+        f"{inputs:,} damaged films, {share:,} of them DICOM",
+        f"{counts(statuses)}; memory {before:.0f} MB before, {after:.0f} after, {more:.1f} more than after a third",
+        same and sum(statuses.values()) == inputs and more < GROWTH,
+        {"inputs": inputs, "statuses": statuses, "same_worker": same, "mb_growth_after_a_third": round(more, 1)},
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pneumo.films.film import squash
-from pneumo.model.card import Card, card_path
+from pneumo.model.card import Card, find_card
 from pneumo.model.gate import Gate
 from pneumo.model.predictor import Predictor
 
@@ -39,7 +39,7 @@ class MeanGrey(Predictor):
     unlike = -5.0
 
     def __init__(self, threshold=0.5):
-        contents = json.loads(card_path("vgg16-chest-xray").read_text())
+        contents = json.loads(find_card("vgg16-chest-xray").read_text())
         contents |= {"name": "mean-grey", "version": "1"}
         self.card = Card(
             path=Path("mean-grey.json"),

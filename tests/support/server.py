@@ -49,11 +49,44 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60) -> ob
 
 def environment(**settings: object) -> dict[str, str]:
     """What a server started here sees: the settings named, and none of this service that the caller has set."""
-    ours = {name: str(value) for name, value in settings.items()}
+    ours = {"MALLOC_TRIM_THRESHOLD_": str(2**20)} | {name: str(value) for name, value in settings.items()}
     return {name: value for name, value in os.environ.items() if not name.startswith("PNEUMO_")} | ours
 
 
-class Server:
+class Endpoint:
+    """What listens on a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def connect(self, source: str = HOST) -> socket.socket:
+        """A new connection, from any address of this machine: 127.0.0.1 to 127.255.255.254."""
+        return socket.create_connection((HOST, self.port), PATIENCE, (source, 0))
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """The answer to one request, on a connection of its own, and its body; a header's `_` is sent as `-`."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
+            return answer, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a page."""
+        answer, body = self.ask("GET", path)
+        return answer.status, body.decode()
+
+    def post(self, path: str, content_type: str, body: bytes) -> tuple[int, str]:
+        """Status and text of the answer to a post."""
+        answer, body = self.ask("POST", path, body, Content_Type=content_type)
+        return answer.status, body.decode()
+
+
+class Server(Endpoint):
     """A gunicorn on a port of its own; `log` is the path of what it says, `command` what is put before its own.
 
     `arguments` are Python's, in `folder`. `with Server(...) as server:` waits until it is ready, and ends it.
@@ -68,7 +101,8 @@ class Server:
         folder: Path = ROOT,
         **settings: object,
     ) -> None:
-        self.port, self.log, self.count = free_port(), log, workers
+        super().__init__(free_port())
+        self.log, self.count = log, workers
         variables = environment(PORT=self.port, WEB_CONCURRENCY=workers, **settings)
         with log.open("w") as stream:
             self.process = subprocess.Popen(
@@ -101,32 +135,12 @@ class Server:
 
     def workers(self) -> list[int]:
         """Process ids of its workers."""
-        return list(map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()))
+        return workers(self.process)
 
     def worker(self) -> int:
         """Process id of its only worker."""
         (worker,) = self.workers()
         return worker
-
-    def get(self, path: str, patience: float = PATIENCE) -> tuple[int, str]:
-        """Status and text of a page, on a connection of its own."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=patience)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-    def post(self, path: str, content_type: str, body: bytes) -> tuple[int, str]:
-        """Status and text of the answer to a post."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
-        try:
-            connection.request("POST", path, body, {"Content-Type": content_type})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
 
     def signal(self, number: int, worker: int | None = None) -> None:
         """Send a signal to the server or to one of its workers."""
@@ -144,6 +158,11 @@ class Server:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         port = f":{self.port:04X}"
         return sum(row[1].endswith(port) and row[3] in (ESTABLISHED, CLOSE_WAIT) and row[9] in mine for row in rows)
+
+
+def workers(process: subprocess.Popen) -> list[int]:
+    """Process ids of a process' children."""
+    return list(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
 
 
 def has_model(worker: int) -> bool:
@@ -236,14 +255,14 @@ class Load:
     """Several clients at once, each sending one request after the other, until `total` are sent or `stop` is called.
 
     Every other client keeps its connection, as browsers do; the others open one for each request, as curl does. A
-    client that is refused a connection stops where `stop_when_refused`.
+    client that is turned away (busy, or no connection) tries again soon, or stops where `stop_when_turned_away`.
     """
 
     port: int
     mix: list[Ask]
     clients: int
     total: int | None = None
-    stop_when_refused: bool = False
+    stop_when_turned_away: bool = False
     keep_text: bool = False
     patience: float = PATIENCE
     sent: list[Sent] = field(default_factory=list)
@@ -289,10 +308,10 @@ class Load:
             if not self.keep_text:
                 sent.text = b""
             self.sent.append(sent)
-            if number % 2 or sent.outcome == "refused":
+            if number % 2:
                 connection.close()
-            if sent.outcome == "refused":
-                if self.stop_when_refused:
+            if sent.outcome in ("refused", "busy"):
+                if self.stop_when_turned_away:
                     break
                 time.sleep(0.05)
         connection.close()

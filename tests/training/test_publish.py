@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.model.card import DEFAULT_MODEL, card_path, read_card
+from pneumo.model.card import DEFAULT_MODEL, find_card, read_card
 from pneumo.training import publish, statements
 
 
@@ -15,7 +15,7 @@ def model(tmp_path):
     shipped = read_card(roles=("served", "gate"))
     for path in (shipped.file("served"), shipped.file("gate")):
         shutil.copy(path, tmp_path)
-    card = Path(shutil.copy(card_path(DEFAULT_MODEL), tmp_path))
+    card = Path(shutil.copy(find_card(DEFAULT_MODEL), tmp_path))
     return card, {path.name: path.read_bytes() for path in card.parent.iterdir()}
 
 

@@ -1,14 +1,14 @@
-"""Who may ask and how often: other sites' pages, keys, rates; all but the first are off until they are set."""
+"""Who may ask: not the pages of other sites, and where keys are set only those who have one."""
 
 from base64 import b64encode
 
 import pytest
 
 from app import create_app
-from pneumo.errors import CrossSiteError, KeyRequiredError, RateError, SettingError
+from pneumo.errors import CrossSiteError, KeyRequiredError, SettingError
 from pneumo.web import access
 from tests.support.films import SAMPLES, MeanGrey
-from tests.support.web import HASH, KEY, Clock
+from tests.support.web import HASH, KEY
 
 FILM = {"data": SAMPLES[0].read_bytes(), "content_type": "image/jpeg"}
 
@@ -76,7 +76,7 @@ def test_sites_without_http():
 
 def test_without_keys_nobody_needs_one():
     assert access.read_keys(None) == access.read_keys("") == frozenset()
-    assert access.check_key(frozenset(), None) is None
+    access.check_key(frozenset(), None)
 
 
 def test_keys_come_from_the_variable_or_from_a_file(tmp_path):
@@ -129,66 +129,10 @@ def test_programs_send_the_key_and_browsers_ask_for_it():
         assert client.get("/", headers=headers).status_code == 200
 
 
-def test_a_key_names_who_asks_without_telling_the_key():
+def test_a_refusal_says_whether_there_was_a_key():
     keys = access.read_keys(HASH)
-    assert access.check_key(keys, f"Bearer {KEY}") == HASH
+    access.check_key(keys, f"Bearer {KEY}")
     with pytest.raises(KeyRequiredError, match="received none"):
         access.check_key(keys, None)
     with pytest.raises(KeyRequiredError, match="received another"):
         access.check_key(keys, "Bearer x")
-
-
-def test_a_network_of_ipv6_is_one_client():
-    assert access.client("192.0.2.7") == "192.0.2.7"
-    assert access.client("2001:db8::1") == access.client("2001:db8::ffff:1") == "2001:db8::/64"
-    assert access.client("2001:db8:0:1::1") != access.client("2001:db8::1")
-    assert access.client(None) == access.client("a socket") == "unknown"
-
-
-def test_a_rate_of_two_a_minute():
-    clock = Clock()
-    rate = access.Rate(2, clock)
-    rate.take("a")
-    rate.take("a")
-    rate.take("b")
-    with pytest.raises(RateError, match=r"at most 2 requests a minute, received more: try again in 30 s\.") as refusal:
-        rate.take("a")
-    assert refusal.value.headers == {"Retry-After": "30"}
-    clock.now = 12
-    with pytest.raises(RateError, match="try again in 18 s"):  # asking again costs nothing
-        rate.take("a")
-    clock.now = 30
-    rate.take("a")
-    with pytest.raises(RateError):
-        rate.take("a")
-    clock.now = 1000  # two again, not thirty
-    rate.take("a")
-    rate.take("a")
-    with pytest.raises(RateError):
-        rate.take("a")
-
-
-def test_no_rate_is_no_limit_and_few_clients_are_remembered(monkeypatch):
-    rate = access.Rate(0)
-    for _ in range(1000):
-        rate.take("a")
-    monkeypatch.setattr(access, "CLIENTS", 2)
-    rate = access.Rate(1, Clock())
-    for name in "abc":
-        rate.take(name)
-    for name in "cb":
-        with pytest.raises(RateError):
-            rate.take(name)
-    rate.take("a")  # forgotten
-
-
-def test_a_client_over_its_rate_is_told_when_to_come_again():
-    client = client_of(RATE=1)
-    assert client.post("/predict", **FILM).status_code == 200
-    answer = client.post("/predict", **FILM)
-    assert (answer.status_code, answer.json["error"]) == (429, "too_many_requests")
-    assert 0 < int(answer.headers["Retry-After"]) <= 60
-    page = client.post("/", **FILM, headers={"Accept": "text/html"})
-    assert (page.status_code, "Too many requests" in page.text) == (429, True)
-    assert client.post("/predict", **FILM, environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 200
-    assert client.get("/health/live").status_code == client.get("/").status_code == 200

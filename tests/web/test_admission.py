@@ -1,4 +1,4 @@
-"""How much a worker takes on: what is let in, what is refused unread, and that everything leaves again."""
+"""How many requests with films a worker takes: who is let in, who is refused, and that everybody leaves again."""
 
 import re
 import threading
@@ -10,14 +10,10 @@ from app import create_app
 from pneumo.errors import BusyError
 from pneumo.films import dicom
 from pneumo.web import admission
-from pneumo.web.admission import Admission
+from pneumo.web.admission import FilmQueue
 from tests.support.films import SAMPLES, MeanGrey
-from tests.support.web import Clock
 
 PATIENCE = 30  # seconds a test waits for a thread before it fails
-
-
-
 
 
 class Held(MeanGrey):
@@ -33,15 +29,6 @@ class Held(MeanGrey):
         return super().predict(*arguments)
 
 
-class Unread:
-    """A body that nobody may read."""
-
-    def read(self, *_):
-        raise AssertionError("the body was read")
-
-    readline = readinto = read
-
-
 def test_the_bound_lets_the_last_one_in_be_answered_in_time():
     script = Path(__file__).parents[2].joinpath("static", "page.js").read_text(encoding="utf-8")
     assert int(re.search(r"const PATIENCE = (\d+);", script)[1]) == admission.PATIENCE == 120
@@ -50,140 +37,88 @@ def test_the_bound_lets_the_last_one_in_be_answered_in_time():
 
 
 def test_one_more_than_the_bound_is_refused_until_one_has_left():
-    gate = Admission(limit=2, clock=Clock())
-    first = gate.enter()
-    gate.enter()
-    with pytest.raises(BusyError, match=r"at most 2 requests at a time, received more: try again in 1 s\."):
-        gate.enter()
-    gate.leave(first)
-    gate.enter()
+    queue = FilmQueue(limit=2)
+    queue.enter()
+    queue.enter()
+    with pytest.raises(BusyError, match=r"at most 2 requests at a time, received more: try again in 2 s\.") as refusal:
+        queue.enter()
+    assert refusal.value.headers == {"Retry-After": "2"}
+    queue.leave()
+    queue.enter()
 
 
-def test_when_to_come_again_follows_how_long_requests_stay():
-    clock = Clock()
-    gate = Admission(limit=1, clock=clock)
+def test_films_are_read_in_the_order_they_came_one_at_a_time_and_every_change_is_told():
+    seen, order, go = [], [], threading.Event()
+    queue = FilmQueue(limit=9, at_once=1, watch=lambda *now: seen.append(now))
+    begun = threading.Event()
 
-    def stay(seconds):
-        entered = gate.enter()
-        clock.now += seconds
-        gate.leave(entered)
+    def read(name):
+        begun.set()
+        assert go.wait(PATIENCE)
+        order.append(name)
 
-    def told():
-        entered = gate.enter()
-        with pytest.raises(BusyError) as refusal:
-            gate.enter()
-        gate.leave(entered)  # a stay of 0 s
-        return refusal.value.headers["Retry-After"]
-
-    assert told() == "1"
-    stay(16)
-    assert told() == "2"  # 16 / 8
-    stay(18.25)  # after the 0 s before it: 2 x 7/8 = 1.75; 1.75 + (18.25 - 1.75) / 8 = 3.8125
-    assert told() == "4"
-    stay(1000)
-    assert told() == "30"
-
-
-def test_bodies_on_their_way_take_no_place_and_are_bounded_themselves(monkeypatch):
-    monkeypatch.setattr(admission, "ARRIVING", 2)
-    seen = []
-    gate = Admission(limit=1, watch=lambda *now: seen.append(now))
-    with gate.arriving():
-        with gate.arriving():
-            with pytest.raises(BusyError, match=r"at most 2 uploads at a time"), gate.arriving():
-                pass
-            place = gate.enter()
-        with pytest.raises(BusyError, match=r"at most 1 requests at a time"), gate.arriving():
-            pass  # it would be refused when it is there
-        gate.leave(place)
-        with gate.arriving():
-            pass
-    assert seen == [(1, 0, 0), (2, 0, 0), (2, 1, 0), (1, 1, 0), (1, 0, 0), (2, 0, 0), (1, 0, 0), (0, 0, 0)]
+    threads = []
+    for number, name in enumerate("abc", start=1):
+        queue.enter()
+        threads.append(threading.Thread(target=queue.read, args=(read, name)))
+        threads[-1].start()
+        assert begun.wait(PATIENCE)
+        while queue._readers._work_queue.qsize() < number - 1:  # until its turn is behind the others'
+            threading.Event().wait(0.01)
+    assert seen == [(1, 0), (0, 1), (1, 1), (2, 1)]  # (waiting, reading)
+    go.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+        queue.leave()
+    assert order == ["a", "b", "c"]
+    assert seen[-1] == (0, 0)
+    assert max(reading for _, reading in seen) == 1
 
 
-def test_a_body_that_fails_to_arrive_is_no_longer_on_its_way(monkeypatch):
-    monkeypatch.setattr(admission, "ARRIVING", 1)
-    gate = Admission()
+def test_a_film_that_fails_gives_its_turn_back_and_says_why():
+    queue = FilmQueue(at_once=1)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), gate.arriving():
-            _ = 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            queue.read(lambda: 1 / 0)
+    assert queue.read(lambda a, b: a - b, 3, b=1) == 2
 
 
-def test_bodies_have_so_much_room_and_give_it_back():
-    gate = Admission(room=2**20)
-    gate.hold(2**20 - 1)
-    gate.hold(1)
-    for _ in range(2):
-        with pytest.raises(BusyError, match=r"at most 1 MB at a time"):
-            gate.hold(1)
-    gate.hold(-5)
-    gate.hold(5)
-
-
-def test_only_so_many_are_read_at_a_time_and_all_is_told_to_who_watches():
-    seen, gone = [], threading.Event()
-    gate = Admission(limit=9, at_once=1, watch=lambda *now: seen.append(now))
-    first, second = gate.enter(), gate.enter()
-
-    def read():
-        with gate.reading():
-            gone.set()
-
-    with gate.reading():
-        other = threading.Thread(target=read)
-        other.start()
-        assert not gone.is_set()
-        assert seen == [(0, 1, 0), (0, 2, 0), (0, 1, 1)]
-    assert gone.wait(PATIENCE)
-    other.join(PATIENCE)
-    gate.leave(first)
-    gate.leave(second)
-    assert seen[3:] == [(0, 2, 0), (0, 1, 1), (0, 2, 0), (0, 1, 0), (0, 0, 0)]
-
-
-def test_a_film_that_fails_gives_its_turn_back():
-    gate = Admission(at_once=1)
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), gate.reading():
-            _ = 1 / 0
-
-
-def test_a_full_server_refuses_unread_and_answers_everything_else():
+def test_a_full_server_refuses_films_and_answers_everything_else():
     predictor, film = Held(), SAMPLES[0].read_bytes()
     app = create_app({"PREDICTOR": predictor, "TESTING": True, "WAITING": 2})
-    answers = []
+    answers, body = [], {"data": film, "content_type": "image/jpeg"}
 
-    def post(path):
-        answers.append(app.test_client().post(path, data=film, content_type="image/jpeg").status_code)
+    def post():
+        answers.append(app.test_client().post("/predict", **body).status_code)
 
-    threads = [threading.Thread(target=post, args=("/predict",)) for _ in range(2)]
+    threads = [threading.Thread(target=post) for _ in range(2)]
     for thread in threads:
         thread.start()
     for _ in threads:
         assert predictor.begun.acquire(timeout=PATIENCE)
     client = app.test_client()
-    unread = {"wsgi.input": Unread(), "CONTENT_LENGTH": str(len(film))}
-    body = {"environ_overrides": unread, "content_type": "image/jpeg"}
     refused = client.post("/predict", **body)
-    assert (refused.status_code, refused.json["error"], refused.headers["Retry-After"]) == (503, "busy", "1")
+    assert (refused.status_code, refused.json["error"], refused.headers["Retry-After"]) == (503, "busy", "2")
     page = client.post("/", **body, headers={"Accept": "text/html"})
-    assert (page.status_code, page.headers["Retry-After"]) == (503, "1")
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
     assert "The server is busy" in page.text
     assert "Send yours again a little later" in page.text
     fragment = client.post("/", **body, headers={"Accept": "text/html", "X-Fragment": "1"})
     assert 'data-error="busy"' in fragment.text
-    for path in ("/", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/static/page.js"):
+    for path in ("/", "/health/live", "/health/ready", "/openapi.json", "/static/page.js"):
         assert client.get(path).status_code == 200
+    counted = client.get("/metrics").text
+    assert 'pneumo_refusals_total{error="busy"} 3.0' in counted
+    assert 'pneumo_requests_inside{state="reading"} 2.0' in counted
     predictor.go.set()
     for thread in threads:
         thread.join(PATIENCE)
     assert answers == [200, 200]
-    assert client.post("/predict", data=film, content_type="image/jpeg").status_code == 200
+    assert client.post("/predict", **body).status_code == 200
 
 
 def test_refused_and_failed_requests_leave_too(mean_grey):
-    app = create_app({"PREDICTOR": mean_grey, "WAITING": 1})
-    client = app.test_client()
+    client = create_app({"PREDICTOR": mean_grey, "WAITING": 1}).test_client()
     for _ in range(3):
         assert client.post("/predict").status_code == 400
         assert client.post("/predict?operating_point=none", data=b"x").status_code == 400

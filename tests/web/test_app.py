@@ -157,10 +157,10 @@ def test_truncated_film_is_unreadable_and_too_many_pixels_are_told_from_the_head
 def test_what_is_too_large_is_said_as_it_is(client):
     parts = {"file": [part(png(8, 8), f"{number}.png") for number in range(65)]}
     for sent, words in (
-        ({"data": parts}, "at most 64 parts, and 500 kB of text, in one request"),
+        ({"data": parts}, "at most 32 MB, 64 parts and 500 kB of text in one request"),
         (
             {"data": {"operating_point": "x" * 600_000, "file": part(png(8, 8))}},
-            "at most 64 parts, and 500 kB of text, in one request",
+            "at most 32 MB, 64 parts and 500 kB of text in one request",
         ),
         ({"data": bytes(33 * 2**20), "content_type": "image/jpeg"}, "at most 32 MB in one request"),
     ):
@@ -276,6 +276,29 @@ def test_unknown_query_and_method(client, film):
     assert (answer.status_code, answer.json["error"]) == (405, "method_not_allowed")
     assert answer.content_type == "application/problem+json"
     assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+def test_behind_a_proxy_that_is_trusted_all_links_have_its_prefix(mean_grey):
+    asked = {"X-Forwarded-Prefix": "/x-ray", "X-Forwarded-Host": "ward.example", "X-Forwarded-Proto": "https"}
+    for proxies, prefix in ((1, "/x-ray"), (0, "")):
+        client = create_app({"PREDICTOR": mean_grey, "TESTING": True, "PROXIES": proxies}).test_client()
+        page = client.get("/", headers=asked).text
+        links = re.findall(r'(?:href|src|action)="([^"]+)"', page)
+        inside = [link for link in links if not link.startswith(("#", "https://", "data:"))]
+        assert len(inside) > 6
+        assert all(link.startswith(f"{prefix}/") and not link.startswith("//") for link in inside)
+        assert client.get("/openapi.json", headers=asked).json["servers"] == [{"url": prefix or "/"}]
+        film = {"file": part(png(64, 64))}
+        answer = client.post("/", data=film, headers=asked | {"Origin": "https://ward.example"})
+        assert answer.status_code == (200 if proxies else 403)
+        command = '<span class="origin">https://ward.example</span>/x-ray/predict"'
+        assert (command in answer.text) == bool(proxies)
+
+
+def test_a_slash_behind_predict_changes_nothing(client, film):
+    answer = client.post("/predict/?heatmap=1", data=film, content_type="image/jpeg")
+    assert answer.status_code == 200
+    assert "heatmap" in answer.json
 
 
 def test_a_probability_is_told_on_its_side_of_the_other_number(client):

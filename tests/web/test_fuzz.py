@@ -1,7 +1,7 @@
 """Damaged films of every format: each is answered or refused (2xx, 4xx), none fails, and memory stays where it was.
 
 Seeded, so that a failure comes again; what was sent is kept in pytest's folder for temporary files, and the message
-names it. `PNEUMO_FUZZ=20000 pytest tests/test_fuzz.py` is the long mode: that many inputs, every 50th of them DICOM;
+names it. `PNEUMO_FUZZ=20000 pytest tests/web/test_fuzz.py` is the long mode, every 50th input of which is DICOM;
 `make reliability` sends as many to a running server.
 """
 
@@ -21,7 +21,7 @@ from tests.support.films import MeanGrey
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says what is odd about a TIFF
 
-INPUTS = int(os.environ.get("PNEUMO_FUZZ") or "2400")
+INPUTS = int(os.environ.get("PNEUMO_FUZZ") or "800")
 
 
 def resident():

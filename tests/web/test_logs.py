@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from app import create_app, log
+from app import create_app
 from pneumo.errors import SettingError
 from pneumo.web import logs
+from pneumo.web.logs import log
 
 
 @pytest.fixture
@@ -59,5 +60,5 @@ def test_json_of_a_line_without_facts_and_of_an_exception():
 
 def test_another_style_is_refused():
     with pytest.raises(SettingError, match=r"Expected PNEUMO_LOG to be text or json, received 'xml'\."):
-        logs.formatter("xml")
-    assert not isinstance(logs.formatter(None), logs.JsonLines)
+        logs.make_formatter("xml")
+    assert not isinstance(logs.make_formatter(None), logs.JsonLines)
