@@ -79,13 +79,7 @@ class _Reader:
                 ours.shutdown(socket.SHUT_WR)
             except OSError:  # its process ended before it had all
                 pass
-            pieces = []
-            try:
-                while piece := ours.recv(_PIECE):
-                    pieces.append(piece)
-            except OSError:
-                pass
-        answer = b"".join(pieces)
+            answer = _receive(ours)
         return answer.removeprefix(STARTED) if answer.startswith(STARTED) else None
 
     def _start(self) -> None:
@@ -104,6 +98,20 @@ class _Reader:
                 pass_fds=[theirs.fileno()],
             )
         self._control, self._owner = ours, os.getpid()
+
+
+def _receive(film: socket.socket) -> bytes:
+    """All that the film's process sent until it ended."""
+    pieces, piece = [], None
+    while piece != b"":
+        try:
+            piece = film.recv(_PIECE)
+        except ConnectionResetError:  # it ended before it had read all, and what it sent is still to come
+            continue
+        except TimeoutError:
+            break
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 _reader = _Reader()

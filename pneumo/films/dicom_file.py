@@ -49,9 +49,7 @@ _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # PS3.3 C.
 _COLOURLESS = 24  # greys of 255 by which colours may differ in a film that is grey
 _COLOURED = 0.01  # share of the pixels that may be coloured all the same: a letter
 # pydicom masks and extends signs in some syntaxes and not in others: `_without_unused_bits` does it in all
-_AS_DECODED = dict.fromkeys(
-    ("correct_unused_bits", "apply_j2k_sign_correction", "apply_jls_sign_correction"), False
-)
+_AS_DECODED = dict.fromkeys(("correct_unused_bits", "apply_j2k_sign_correction", "apply_jls_sign_correction"), False)
 # What pydicom and the decoders raise on damaged data
 _DAMAGE = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OSError, OverflowError, RecursionError),
@@ -176,7 +174,7 @@ def stored_values(ds: Dataset) -> tuple[np.ndarray, list[str]]:
 
 def _without_unused_bits(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
     """Keep BitsStored bits up to HighBit, with their sign, whatever the decoder made of the others (PS3.5 8.1.1)."""
-    words = raw.view(f"u{raw.itemsize}").astype(np.uint16)
+    words = raw.astype(np.uint16)
     bits, notes = ds.BitsStored, []
     mask, shift = (1 << bits) - 1, int(ds.get("HighBit", bits - 1)) - (bits - 1)
     if shift:
@@ -184,14 +182,18 @@ def _without_unused_bits(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list
         if shiftable and ((words > mask).any() or not (words & ((1 << shift) - 1)).any()):
             words >>= shift
         else:
-            notes.append(f"The highest bit is said to be {ds.HighBit} (HighBit) and is not: it was taken for {bits - 1}.")
+            notes.append(
+                f"The highest bit is said to be {ds.HighBit} (HighBit) and is not: it was taken for {bits - 1}."
+            )
     kept = words & mask
     if ds.PixelRepresentation:
         sign = np.uint16(1 << bits - 1)
         kept = ((kept ^ sign) - sign).view(np.int16)
     above = words & ~np.uint16(mask)
     if (above & ~kept.view(np.uint16)).any() or (above.any() and not ds.PixelRepresentation):
-        notes.append("Bits above BitsStored are set and were not read: the film has an overlay, or BitsStored is wrong.")
+        notes.append(
+            "Bits above BitsStored are set and were not read: the film has an overlay, or BitsStored is wrong."
+        )
     return kept, notes
 
 

@@ -4,6 +4,7 @@ The order is that of PS3.4 N.2; each step is a function of values, without any p
 that means nothing is left out, with a warning. Knows nothing of files.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -20,7 +21,10 @@ Curve = Callable[[np.ndarray], tuple[np.ndarray, list[str]]]
 SEEN = 2**20  # pixels that are counted of a larger film
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3 C.11.2.1.2 and C.11.2.1.3
 # What pydicom raises on a table or a window that contradicts itself
-_UNUSABLE = (AttributeError, IndexError, KeyError, NotImplementedError, OverflowError, TypeError, ValueError)
+_UNUSABLE = (
+    *(AttributeError, IndexError, KeyError, NotImplementedError, OverflowError, TypeError, ValueError),
+    *(ZeroDivisionError, struct.error),
+)
 
 
 def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:

@@ -104,7 +104,7 @@ def _judge_part(ds: Dataset, found: Judgement) -> None:
     """Judge which part of the body it is."""
     part, (known, own) = code(ds, "BodyPartExamined"), _meanings(ds, "AnatomicRegionSequence", "CID4009")
     for told in [part, *known] if part else known:
-        if told in known and not _CHEST.search(told) or _OTHER_PARTS.fullmatch(told):
+        if (told in known and not _CHEST.search(told)) or _OTHER_PARTS.fullmatch(told):
             found.refusals.append(f"Expected a film of the chest (BodyPartExamined), received {told}.")
         elif not _CHEST.search(told):
             found.notes.append(f"The body part {told} is not known here (BodyPartExamined): is it a film of the chest?")

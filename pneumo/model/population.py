@@ -14,6 +14,7 @@ from pneumo.errors import ModelError
 
 # The pixels settle nothing below this share, and contradict age or request only from it on.
 SURE = 0.95
+ADULT = 18  # years
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def choose(
         name = min(populations, key=lambda one: populations[one].years_away(age))
         if populations[name].years_away(age):
             old = f"{int(age)} years old" if age >= 1 else "less than a year old"
+            old = f"an adult ({old})" if age >= ADULT else old
             warnings.append(f"The patient is {old}: the model has only seen patients {seen}.")
     else:
         name = asked or max(shares or populations, key=(shares or dict.fromkeys(populations, 0)).get)

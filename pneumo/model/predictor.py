@@ -18,14 +18,14 @@ from pneumo.model.served import Served
 
 SMALL_SIDE = 128  # pixels; a film with a shorter side gets a warning
 LONG_SHAPE = 2.0  # a film that is longer than so many times its shorter side gets a warning
-EVEN_GREY = 8  # grey levels; a film whose standard deviation is smaller gets a warning
 UNCERTAIN = TRIAGE[1]
-# What the gate's reasons advise to do with a refused film
-_ADVISED = {
+# What the gate's reasons advise the reader to do with a refused film
+ADVISED = {
     "upside_down": (lambda pixels: np.rot90(pixels, 2),),
     "sideways": (np.rot90, lambda pixels: np.rot90(pixels, -1)),
     "negative": (np.invert,),
 }
+EVEN_GREY = 8  # grey levels; a film whose standard deviation is smaller gets a warning
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Prediction:
       its probability, a film in doubt is uncertain, and one that is like none of the training films UNFAMILIAR.
     - `population`: the `name` of the population whose numbers these are, and what it was told `by`.
     - `model`: name, version and hash. `image`: format, width and height as sent. `warnings`: sentences for the reader.
-    - `refused`: the gate refused the film, or the film itself, and it was read only because of `force`.
+    - `refused`: the gate or the file's header refused the film, and it was read only because of `force`.
     - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
     """
 
@@ -104,8 +104,8 @@ class Predictor:
     ) -> Prediction:
         """Read the bytes of one film, at the card's default operating point unless another is named.
 
-        `force` reads a picture even where the gate refuses it, or a DICOM file that says it is another; the answer then
-        carries a warning. `population` says whose film it is, where the file does not tell the age; see `choose`.
+        `force` reads a picture even where the gate or a DICOM header refuses it; the answer then carries a warning.
+        `population` says whose film it is, where the file does not tell the age; see `choose`.
 
         Raises:
             NotChestFilmError: the picture does not look like a frontal chest film, and `force` is off.
@@ -117,35 +117,35 @@ class Predictor:
         asked = self.card.check_population(population)
         film = decode(data, self.card.size, force)
         logit_map, features, notes = self.look(film.pixels)
-        verdict = self._tried(self.gate.judge(features), film.pixels)
+        verdict = self._check_advice(self.gate.judge(features), film.pixels)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         shares = self.row.shares(features) if self.row else None
         applied = choose(self.card.populations, film.age, asked, shares)
         card = self.card.for_population(applied.name)
         threshold, probability = card.thresholds[operating_point], card.probability(self._pool(logit_map))
-        doubts = _warn(film, verdict)
+        warnings = _warn(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],
             probability=probability,
             threshold=threshold,
             operating_point=operating_point,
-            triage=_triage(card, probability, verdict, bool(doubts) or film.doubtful or film.refused),
+            triage=_triage(card, probability, verdict, bool(warnings) or film.doubtful or film.refused),
             population={"name": applied.name, "by": applied.by},
             model=card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *applied.warnings, *notes, *doubts],
+            warnings=[*film.warnings, *applied.warnings, *notes, *warnings],
             refused=verdict.refused or film.refused,
             film=film,
             logit_map=logit_map,
             strengths=heatmap.to_strengths(logit_map, card.heatmap_floor, card.heatmap_scale),
         )
 
-    def _tried(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
-        """The verdict on (H, W) uint8, as OTHER where a film would be refused after what it advises, too."""
-        if not verdict.refused or verdict.kind not in _ADVISED:
+    def _check_advice(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
+        """Keep a refusal that advises to turn or invert (H, W) uint8 only where the gate takes the film after that."""
+        if not verdict.refused or verdict.kind not in ADVISED:
             return verdict
-        changed = (np.ascontiguousarray(change(pixels)) for change in _ADVISED[verdict.kind])
+        changed = (np.ascontiguousarray(change(pixels)) for change in ADVISED[verdict.kind])
         helps = any(not self.gate.judge(self.look(picture)[1]).refused for picture in changed)
         return verdict if helps else replace(verdict, kind=OTHER)
 
@@ -158,7 +158,7 @@ def _triage(card: Card, probability: float, verdict: Verdict, doubtful: bool) ->
 
 
 def _warn(film: Film, verdict: Verdict) -> list[str]:
-    """List what leaves the answer in doubt, besides the film's own warnings: such a film is not ruled in or out."""
+    """List what leaves the answer in doubt: a film with one of these warnings is neither ruled in nor out."""
     warnings = []
     if verdict.refused:
         warnings.append(f"Read only because you asked for it: this is {verdict.reason}. The answer means nothing.")

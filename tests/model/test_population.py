@@ -50,7 +50,7 @@ def test_a_model_that_knows_one_population_says_so():
     assert choose(only, None, None, None) == choose(only, 3, "child", None)
     assert (choose(only, None, None, None).name, choose(only, None, None, None).by) == ("child", "model")
     (warning,) = choose(only, 65, None, None).warnings
-    assert warning == "The patient is 65 years old: the model has only seen patients of 1 to 5 years."
+    assert warning == "The patient is an adult (65 years old): the model has only seen patients of 1 to 5 years."
 
 
 def test_shares_by_hand():
