@@ -106,6 +106,7 @@ def choose(
     `age` is in years, None where the file does not tell it; `asked` is what the request says, one of them or None;
     `shares` is what the `Row` says. An age between two populations is that of the nearer one, with a warning.
     """
+    shares = shares if len(populations) > 1 else None
     seen = " and ".join(population.told() for population in populations.values())
     warnings = []
     if age is not None:
@@ -119,7 +120,7 @@ def choose(
     by = "model" if len(populations) == 1 else "age" if age is not None else "request" if asked else "pixels"
     if asked not in (None, name):
         warnings.append(f"The request says {asked}, the file's PatientAge says {name}: read as {name}.")
-    if shares and by != "model":
+    if shares:
         look = max(shares, key=shares.get)
         if by == "pixels" and shares[look] < SURE:
             warnings.append(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pneumo.errors import ModelError, PopulationError
-from pneumo.model.population import Population, Row, choose, read_row
+from pneumo.model.population import Applied, Population, Row, choose, read_row
 from tests.support.dicom import dicom
 from tests.support.films import TwoPopulations
 
@@ -49,6 +49,7 @@ def test_a_model_that_knows_one_population_says_so():
     only = {"child": CHILD}
     assert choose(only, None, None, None) == choose(only, 3, "child", None)
     assert (choose(only, None, None, None).name, choose(only, None, None, None).by) == ("child", "model")
+    assert choose({"adult": ADULT}, None, None, LIKE_CHILD) == Applied("adult", "model")  # see `Card.only`
     (warning,) = choose(only, 65, None, None).warnings
     assert warning == "The patient is an adult (65 years old): the model has only seen patients of 1 to 5 years."
 

@@ -328,7 +328,7 @@ def test_population_by_query_form_and_age():
         assert f"/predict?population={name}" in page, "the command that gives the same"
     assert answers == {"child": ("PNEUMONIA", 0.6), "adult": ("NORMAL", 0.36)}
     page = client.post("/", data={"file": (io.BytesIO(film), "IM0001"), "population": "adult"}).text
-    assert "Below the rule-out point 0.75" in page, "the adults' points, not the children's"
+    assert "rule-out below 0.75" in page, "the adults' points, not the children's"
     old = dicom(np.full((300, 300), 153, np.uint8), PatientAge="065Y")
     answer = client.post("/predict", data=old, content_type="application/dicom").json
     assert answer["population"] == {"name": "adult", "by": "age"}
