@@ -7,20 +7,21 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress
+from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, population_option, progress
 from pneumo.errors import RunError
 
 if TYPE_CHECKING:
     from pneumo.model.predictor import Prediction
 
-COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage")
+COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage", "population")
+OURS = b"file,label,probability,"  # how every CSV of this command began, those of earlier versions, too
 HEATMAP_SUFFIX = ".heatmap.png"
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # the same rule as `cell` in static/page.js
 SAME = 1e-4  # two processors' probabilities of one model differ by less, those of two models by more
@@ -35,6 +36,7 @@ SAME = 1e-4  # two processors' probabilities of one model differ by less, those 
 )
 @click.option("--force", is_flag=True, help="Read pictures even if they do not look like chest films.")
 @point_option
+@population_option
 @model_option
 def predict(
     paths: tuple[Path, ...],
@@ -43,6 +45,7 @@ def predict(
     heatmaps: Path | None,
     force: bool,
     operating_point: str | None,
+    population: str | None,
     model: str | None,
 ) -> None:
     """Read films, and all films in folders. A file that cannot be read becomes a row with the reason."""
@@ -51,17 +54,20 @@ def predict(
     if resume and not out:
         raise click.UsageError("--resume needs --csv, the file to continue.")
     films = list(_find_films(paths))
+    if out:
+        _check_writable(out, films, resume)
     predictor = cli_films.load(model)
     for folder in filter(None, (heatmaps, out and out.parent)):
         folder.mkdir(parents=True, exist_ok=True)
 
     def read(film: Path, draw: bool = heatmaps is not None) -> tuple[tuple, bytes]:
         """Read a film and return only what is written: its row, and its heat map as PNG."""
-        result = cli_films.read(predictor, film, operating_point, force)
+        result = cli_films.read(predictor, film, operating_point, force, population)
         if isinstance(result, str):
-            return (_name(film), "", "", "", "", result, ""), b""
+            return (_name(film), "", "", "", "", result, "", ""), b""
         warnings = " ".join(result.warnings)
-        row = (_name(film), result.label, result.probability, result.threshold, warnings, "", result.triage)
+        whose = result.population["name"]
+        row = (_name(film), result.label, result.probability, result.threshold, warnings, "", result.triage, whose)
         return row, _draw(result) if draw else b""
 
     kept = _read_rows(out, films, lambda film: read(film, draw=False)[0]) if resume and out.exists() else []
@@ -76,19 +82,17 @@ def predict(
                 "Without --resume all films are read again."
             )
     left = _without(films, [film for film, _ in kept])
-    with open(out or os.devnull, "a" if kept else "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+    with open(out or os.devnull, "ab" if kept else "wb", buffering=0) as stream:
         if not kept:
-            writer.writerow(COLUMNS)
+            _write_row(stream, COLUMNS)
         if not out:
-            click.echo("label      probability  triage     file")
+            click.echo("label      probability  triage      population  file")
         hidden = not out and sys.stdout.isatty()
         results = progress(each(read, left), "reading", len(left), hidden)
         for film, (row, picture) in zip(left, results, strict=True):
             if picture:  # before the row, so that a film with a row is complete
-                (heatmaps / _choose_name(bare_name(film), taken)).write_bytes(picture)
-            writer.writerow([_guard(cell) for cell in row])
-            stream.flush()
+                _write_picture(heatmaps / _choose_name(bare_name(film), taken), picture)
+            _write_row(stream, [_guard(cell) for cell in row])
             count += not row[COLUMNS.index("error")]
             if not out:
                 click.echo(_format(*row))
@@ -102,12 +106,71 @@ def _find_films(paths: Sequence[Path]) -> Iterator[Path]:
 
     for path in paths:
         if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if is_picture(p) and not p.name.endswith(HEATMAP_SUFFIX)]
+            inside = [p for p in sorted(path.rglob("*")) if not p.name.endswith(HEATMAP_SUFFIX)]
+            found = [p for p in inside if is_picture(p)]
             if not found:
                 click.echo(f"Expected pictures in {click.format_filename(path)}, found none.", err=True)
+            if others := _count_others(set(inside) - set(found)):
+                where = click.format_filename(path)
+                click.echo(f"Not read in {where}: {others}. Name such a file itself to have it read.", err=True)
             yield from found
         else:
             yield path
+
+
+def _count_others(others: Iterable[Path]) -> str:
+    """Count by kind, in words, the files of a folder that are not taken for films; hidden files do not count."""
+    kinds: Counter = Counter()
+    for path in others:
+        if path.name.startswith(".") or (path.is_dir() and not path.is_symlink()):
+            continue
+        link = path.is_symlink() and not path.is_file()  # to a folder, or to nothing
+        kinds["links" if link else path.suffix.lower() or "without a suffix"] += 1
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _check_writable(out: Path, films: Sequence[Path], resume: bool) -> None:
+    """Check that `out` is new or a CSV of this command, and none of the films.
+
+    Raises:
+        RunError: it is not.
+    """
+    where = click.format_filename(out)
+    if out.exists() and any(film.exists() and film.samefile(out) for film in films):
+        raise RunError(f"Expected --csv to name a file to be written, received one of the films: {where}.")
+    if resume or not out.is_file():
+        return
+    with out.open("rb") as stream:
+        begins = stream.read(len(OURS))
+    if not OURS.startswith(begins):
+        raise RunError(f"Expected --csv to name a new file or a CSV of this command, found another file: {where}.")
+
+
+def _write_row(stream: io.FileIO, cells: Sequence) -> None:
+    """Append a row of CSV, whole or not at all.
+
+    Raises:
+        RunError: the disk is full, or another reason of the system's.
+    """
+    row = io.StringIO(newline="")
+    csv.writer(row, lineterminator="\n").writerow(cells)
+    data, before = row.getvalue().encode(), os.fstat(stream.fileno()).st_size
+    try:
+        while data:
+            data = data[stream.write(data) :]
+    except OSError as error:
+        if os.path.isfile(stream.name):
+            stream.truncate(before)
+        raise RunError(f"{click.format_filename(stream.name)} cannot be written: {error.strerror}.") from None
+
+
+def _write_picture(path: Path, picture: bytes) -> None:
+    """Write a heat map, whole or not at all. Raises as `_write_row`."""
+    try:
+        path.write_bytes(picture)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise RunError(f"{click.format_filename(path)} cannot be written: {error.strerror}.") from None
 
 
 def _read_rows(out: Path, films: Sequence[Path], read: Callable[[Path], tuple]) -> list[tuple[Path, dict[str, str]]]:
@@ -140,7 +203,8 @@ def _read_rows(out: Path, films: Sequence[Path], read: Callable[[Path], tuple]) 
     if done := [(film, row) for film, row in kept if not row["error"]]:
         film, last = done[-1]
         now = dict(zip(COLUMNS, read(film), strict=True))
-        if any(row["threshold"] != str(now["threshold"]) for _, row in done) or not _agree(last, now):
+        same = [row for _, row in done if row["population"] == now["population"]]
+        if any(row["threshold"] != str(now["threshold"]) for row in same) or not _agree(last, now):
             raise RunError(
                 f"{where} comes from another model or operating point: {last['file']} is {_describe(last)} there and "
                 f"{_describe(now)} now. {remedy}"
@@ -150,8 +214,8 @@ def _read_rows(out: Path, films: Sequence[Path], read: Callable[[Path], tuple]) 
 
 
 def _agree(before: dict[str, str], now: dict) -> bool:
-    """Compare two rows of one film: the same label, warnings, triage and, but for rounding, probability."""
-    if now["error"] or any(before[key] != now[key] for key in ("label", "warnings", "triage")):
+    """Compare two rows of one film: the same but for the rounding of the probability."""
+    if now["error"] or any(before[key] != now[key] for key in ("label", "warnings", "triage", "population")):
         return False
     return math.isclose(float(before["probability"]), now["probability"], rel_tol=0, abs_tol=SAME)
 
@@ -176,11 +240,14 @@ def _name(film: Path) -> str:
     return click.format_filename(film)
 
 
-def _format(name: str, label: str, probability: float, threshold: float, warnings: str, error: str, triage: str) -> str:
+def _format(
+    name: str, label: str, probability: float, _: float, warnings: str, error: str, triage: str, population: str
+) -> str:
     """Format a row for people."""
     if error:
-        return f"{'-':<10} {'-':>11}  {'-':<9}  {name}: {error}"
-    return f"{label:<10} {probability:>11.4f}  {triage:<9}  {name}" + (f" ({warnings})" if warnings else "")
+        return f"{'-':<10} {'-':>11}  {'-':<10}  {'-':<10}  {name}: {error}"
+    cells = f"{label:<10} {probability:>11.4f}  {triage:<10}  {population:<10}  {name}"
+    return cells + (f" ({warnings})" if warnings else "")
 
 
 def _draw(prediction: "Prediction") -> bytes:

@@ -28,7 +28,7 @@ SPLIT_SEED = 0
 _PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-\d+(?:-\d+)?")
 _DICOM = {".dcm", ".dicom"}
-_SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bmp"} | _DICOM
+_SUFFIXES = {".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"} | _DICOM
 
 
 @dataclass(frozen=True)

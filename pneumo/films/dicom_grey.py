@@ -1,42 +1,68 @@
 """Stored values of a DICOM film -> grey: modality LUT -> VOI LUT or window -> inversion, if any -> 8 bit.
 
-The order is that of PS3.4 N.2; each step is a function of values, without any picture. Knows nothing of files.
+The order is that of PS3.4 N.2; each step is a function of values, without any picture. A step that the file gives and
+that means nothing is left out, with a warning. Knows nothing of files.
 """
+
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 
 from pneumo.errors import UnreadableError
+from pneumo.films import tone
+
+Curve = Callable[[np.ndarray], tuple[np.ndarray, list[str]]]
+
+SEEN = 2**20  # pixels that are counted of a larger film
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3 C.11.2.1.2 and C.11.2.1.3
+# What pydicom raises on a table or a window that contradicts itself
+_UNUSABLE = (
+    *(AttributeError, IndexError, KeyError, NotImplementedError, OverflowError, TypeError, ValueError),
+    *(ZeroDivisionError, struct.error),
+)
 
 
-def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
-    """Stored values (H, W) -> (H, W) uint8, bones bright, and what a reader should know of how.
+def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:
+    """Make grey of stored values (H, W) (u)int16.
 
     The steps are taken once for every value that there may be, at most 65,536, not for every pixel.
+
+    Returns:
+        (H, W) uint8, bones bright; warnings; whether the film fills so little of a scale of 8 bits that greys are lost.
 
     Raises:
         UnreadableError: nothing but padding.
     """
     padded = padding(raw, ds)
-    if padded.all():
+    exposed = raw[~padded]
+    if not exposed.size:
         raise UnreadableError("Expected a film, received nothing but padding.")
-    if ds.BitsStored <= 8:  # all that can be stored: an 8-bit picture that was put into a DICOM file stays as it was
+    eight = ds.BitsStored <= 8  # an 8-bit picture that was put into a DICOM file keeps its scale
+    if eight:
         low = -(1 << ds.BitsStored - 1) if ds.PixelRepresentation else 0
         high = low + (1 << ds.BitsStored) - 1
     else:
-        exposed = raw[~padded]
         low, high = int(exposed.min()), int(exposed.max())
     values = np.arange(low, high + 1, dtype=np.int32)
-    with np.errstate(over="ignore"):  # far below a sigmoid window
-        shares = invert(voi(modality(values, ds), ds), ds)
-    if not np.isfinite(shares).all():
-        raise UnreadableError("Expected numbers as window or slope, received others.")
-    table = np.rint(255 * shares).astype(np.uint8)
+    seen = exposed[:: 1 + exposed.size // SEEN].astype(np.int32) - low
+    counts = np.bincount(seen, minlength=len(values))
+    meant, notes = modality(values, ds)
+    shares, more = voi(meant, counts, ds)
+    windowed = shares is not None
+    if not windowed:
+        stored = (high - low) / ((1 << ds.BitsStored) - 1)  # share of what can be stored
+        shares = stored * (meant - meant.min()) / (float(meant.max()) - float(meant.min()) or 1.0)
+    shares, note = tone.spread(shares, counts, windowed or eight)
+    inverse, odd = is_inverse(ds)
+    table = np.rint(255 * (1 - shares if inverse else shares)).astype(np.uint8)
     pixels = table[np.clip(raw, low, high).astype(np.int32) - low]
     pixels[padded] = 0
-    windowed = ds.BitsStored <= 8 or "VOILUTSequence" in ds or "WindowCenter" in ds
-    return pixels, [] if windowed else ["The file has no window: its darkest value is black here, its brightest white."]
+    return pixels, notes + more + odd + ([note] if note else []), bool(note) and eight and not windowed
 
 
 def padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
@@ -48,38 +74,97 @@ def padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
     return (raw >= low) & (raw <= high)
 
 
-def modality(values: np.ndarray, ds: Dataset) -> np.ndarray:
+def modality(values: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
     """Stored values (n,) int32 -> what the detector meant, (n,). PS3.3 C.11.1: a table, or slope and intercept."""
-    if "ModalityLUTSequence" in ds:
-        unpack(ds.ModalityLUTSequence[0], ds)
-    return apply_modality_lut(values, ds)
+    if "RescaleSlope" in ds or "RescaleIntercept" in ds:
+        ds.RescaleSlope, ds.RescaleIntercept = ds.get("RescaleSlope", 1), ds.get("RescaleIntercept", 0)
+    elif "ModalityLUTSequence" not in ds:
+        return values, []
+    try:
+        if "ModalityLUTSequence" in ds:
+            unpack(ds.ModalityLUTSequence[0], ds)
+        meant = apply_modality_lut(values, ds)
+    except _UNUSABLE:
+        meant = np.zeros(1)
+    if np.isfinite(meant).all() and (meant.min() < meant.max() or len(values) == 1):
+        return meant, []
+    return values, ["What the file says of its values means nothing (Modality LUT, RescaleSlope) and was not used."]
 
 
-def voi(values: np.ndarray, ds: Dataset) -> np.ndarray:
-    """Those (n,) -> (n,) float64 in 0..1. PS3.3 C.11.2: the first table, else the first window, else all there is."""
-    if "VOILUTSequence" in ds:
-        entries, first, bits = ds.VOILUTSequence[0].LUTDescriptor
-        if not 8 <= bits <= 16:
-            raise ValueError("no table of 8 to 16 bits")
-        if first > max(int(values.max()), 2**15 - 1):  # out of reach, so it is signed: rescaled values may be negative
-            first -= 2**16  # C.11.2.1.1; pydicom goes by the stored values, which may not
-        unpack(ds.VOILUTSequence[0], ds)
-        wide = Dataset()  # for tables of 8 bits pydicom 3.0 counts the places in 8 bits, too
-        wide.VOILUTSequence = [Dataset()]
-        wide.VOILUTSequence[0].LUTDescriptor = [entries, first, 16]
-        wide.VOILUTSequence[0].add(ds.VOILUTSequence[0]["LUTData"])
-        wide.file_meta = ds.file_meta
-        places = np.clip(np.rint(values), first, first + (entries or 2**16) - 1).astype(np.int32)  # C.11.2.1.1
-        return np.clip(apply_voi(places, wide) / (2**bits - 1), 0, 1)
-    if "WindowCenter" in ds:
-        window = Dataset()  # pydicom's windows give the range of the stored bits: here 0 to 255
-        window.BitsStored, window.PixelRepresentation = 8, 0
-        window.PhotometricInterpretation = ds.PhotometricInterpretation
-        window.VOILUTFunction = ds.get("VOILUTFunction", "LINEAR")  # C.11.2.1.2 and C.11.2.1.3
-        window.WindowCenter, window.WindowWidth = ds.WindowCenter, ds.WindowWidth
-        return apply_windowing(values, window) / 255
-    span = float(values.max()) - float(values.min())
-    return (values - values.min()) / (span or 1.0)
+def voi(values: np.ndarray, counts: np.ndarray, ds: Dataset) -> tuple[np.ndarray | None, list[str]]:
+    """Those (n,), of (n,) pixels each, -> (n,) float64 in 0..1 by the first table or else window that shows the film.
+
+    PS3.3 C.11.2. None without any.
+    """
+    refused = []
+    for name, curve in curves(ds):
+        try:
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # far below a sigmoid window; one value
+                shares, notes = curve(values)
+        except _UNUSABLE:
+            shares, notes = np.full(1, np.nan), []
+        if np.isfinite(shares).all():
+            low, high = tone.span(shares, counts)
+            if high - low >= tone.BLANK or np.count_nonzero(counts) == 1:
+                return shares, refused + notes
+        refused = [f"{name} shows nothing of the film and was not used; the next was, if the file has one."]
+    return None, refused
+
+
+def curves(ds: Dataset) -> Iterator[tuple[str, Curve]]:
+    """Every table, then every window of a film, with the name of its element: PS3.3 C.11.2."""
+    for item in ds.get("VOILUTSequence", []):
+        yield "VOILUTSequence", partial(apply_table, item=item, ds=ds)
+    centres, widths = (_texts(ds, keyword) for keyword in ("WindowCenter", "WindowWidth"))
+    for number in range(max(len(centres), len(widths))):
+        yield "WindowCenter, WindowWidth", partial(apply_window, centres=centres, widths=widths, number=number, ds=ds)
+
+
+def apply_table(values: np.ndarray, item: Dataset, ds: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Look (n,) up in a table: (n,) float64, of which 1 is its largest entry and 0 its least. PS3.3 C.11.2.1.1.
+
+    The Standard has white at the largest number of the bits that the descriptor says. Files of Agfa's say 16 bits and
+    use 14, so a table's own range counts, as in other viewers (Horos, Cornerstone), with a warning where bits are left.
+
+    Raises:
+        ValueError, and whatever else is in `_UNUSABLE`: a table that contradicts itself.
+    """
+    entries, first, bits = item.LUTDescriptor
+    if not 8 <= bits <= 16:
+        raise ValueError("no table of 8 to 16 bits")
+    if first > max(int(values.max()), 2**15 - 1):  # out of reach, so it is signed: rescaled values may be negative
+        first -= 2**16  # C.11.2.1.1; pydicom goes by the stored values, which may not
+    unpack(item, ds)
+    wide = Dataset()  # for tables of 8 bits pydicom 3.0 counts the places in 8 bits, too
+    wide.VOILUTSequence = [Dataset()]
+    wide.VOILUTSequence[0].LUTDescriptor = [entries, first, 16]
+    wide.VOILUTSequence[0].add(item["LUTData"])
+    wide.file_meta = ds.file_meta
+    table = apply_voi(first + np.arange(entries or 2**16, dtype=np.int32), wide).astype(float)
+    places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int32)  # C.11.2.1.1
+    least, largest = table.min(), table.max()
+    used = int(largest).bit_length()
+    notes = [f"The table of greys says {bits} bits and uses {used}: its own range was taken."] if used < bits else []
+    return (table[places] - least) / (largest - least), notes
+
+
+def apply_window(
+    values: np.ndarray, centres: list[str], widths: list[str], number: int, ds: Dataset
+) -> tuple[np.ndarray, list[str]]:
+    """Show (n,) through one of a film's windows: (n,) float64 in 0..1. PS3.3 C.11.2.1.2 and C.11.2.1.3.
+
+    Raises:
+        ValueError, IndexError: no number, or a width that is not above 0.
+    """
+    window = Dataset()  # pydicom's windows give the range of the stored bits: here 0 to 255
+    window.BitsStored, window.PixelRepresentation = 8, 0
+    window.PhotometricInterpretation = ds.PhotometricInterpretation
+    function = str(ds.get("VOILUTFunction", "LINEAR")).strip().upper()
+    window.VOILUTFunction = function if function in _FUNCTIONS else "LINEAR"
+    window.WindowCenter, window.WindowWidth = float(centres[number]), float(widths[number])
+    odd = function not in _FUNCTIONS
+    notes = ["VOILUTFunction is not understood: the window was taken for linear."] if odd else []
+    return apply_windowing(values, window) / 255, notes
 
 
 def unpack(item: Dataset, ds: Dataset) -> None:
@@ -94,9 +179,17 @@ def unpack(item: Dataset, ds: Dataset) -> None:
         item.add_new("LUTData", "US", pairs.view(np.uint8)[:entries].tolist())
 
 
-def invert(shares: np.ndarray, ds: Dataset) -> np.ndarray:
-    """Those (n,) with bones bright, inverted once at most: PS3.3 C.11.6.1.2 decides if present, else C.7.6.3.1.2."""
-    inverse = ds.get("PresentationLUTShape", "").upper() == "INVERSE"
-    if "PresentationLUTShape" not in ds:
-        inverse = ds.PhotometricInterpretation == "MONOCHROME1"
-    return 1 - shares if inverse else shares
+def is_inverse(ds: Dataset) -> tuple[bool, list[str]]:
+    """Whether low values are bright: PS3.3 C.11.6.1.2 decides if present, else C.7.6.3.1.2. A film is inverted once."""
+    shape = str(ds.get("PresentationLUTShape", "")).strip().upper()
+    if shape in ("INVERSE", "IDENTITY"):
+        return shape == "INVERSE", []
+    notes = ["PresentationLUTShape is not understood: PhotometricInterpretation was taken."] if shape else []
+    return ds.PhotometricInterpretation == "MONOCHROME1", notes
+
+
+def _texts(ds: Dataset, keyword: str) -> list[str]:
+    """Every value of an element as a text, none if it is absent."""
+    value = ds.get(keyword)
+    values = value if isinstance(value, MultiValue | list) else [] if value is None else [value]
+    return [str(one) for one in values]

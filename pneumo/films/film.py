@@ -14,13 +14,20 @@ MIN_SIDE = 32  # below this there is no film to read, whatever the network would
 
 @dataclass(frozen=True)
 class Film:
-    """A decoded picture: `pixels` (H, W) uint8, bones bright; `width` and `height` as in the file, upright."""
+    """A decoded picture: `pixels` (H, W) uint8, bones bright; `width` and `height` as in the file, upright.
+
+    `age` is the patient's in years, None where the file does not say it. `refused`: the file says that it is no frontal
+    film of a chest, and was read by `force`. `doubtful`: tone or origin of the pixels leave any answer in doubt.
+    """
 
     pixels: np.ndarray
     format: str
     width: int
     height: int
     warnings: tuple[str, ...] = ()
+    age: float | None = None
+    refused: bool = False
+    doubtful: bool = False
 
 
 def squash(pixels: np.ndarray, size: int) -> np.ndarray:

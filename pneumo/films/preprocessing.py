@@ -1,6 +1,6 @@
 """Named steps between the squashed film and the network, the same in training and in serving.
 
-A model's card may name steps; most name none, and then nothing here imports scikit-image. Every step keeps the film's
+A model's card may name steps; none but `level` and no step at all do without scikit-image. Every step keeps the film's
 size and geometry, since heat maps are laid over it.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pneumo.errors import ModelError
+from pneumo.films import tone
 from pneumo.films.film import squash
 
 Step = Callable[[np.ndarray], tuple[np.ndarray, str | None]]
@@ -67,6 +68,11 @@ def open_(film: np.ndarray) -> tuple[np.ndarray, None]:
     return opening(film, _disk(film), mode="ignore"), None
 
 
+def level(film: np.ndarray) -> tuple[np.ndarray, None]:
+    """Give (H, W) uint8 the tone of every film, whatever its gain, offset or gamma was; see `tone.level`."""
+    return tone.level(film), None
+
+
 def only_lungs(film: np.ndarray) -> tuple[np.ndarray, str | None]:
     """Blacken what `lungs.keep` does not keep; a film whose lungs are not found stays whole, with a warning."""
     from pneumo.films import lungs
@@ -81,6 +87,7 @@ STEPS: dict[str, Step] = {
     "close": close,
     "open": open_,
     "lungs": only_lungs,
+    "level": level,
 }
 
 

@@ -1,6 +1,7 @@
 """Many films: in order, on every core, in bounded memory, and a killed run goes on as if nothing had been."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -166,10 +167,54 @@ def test_rows_of_anything_else_are_refused_and_kept(grey, films, tmp_path, monke
 
 def test_without_resume_the_file_is_written_anew(grey, tmp_path):
     out = tmp_path / "out.csv"
-    out.write_text("something else")
+    for _ in range(2):
+        assert run("predict", SAMPLES[0], "--csv", out).exit_code == 0
+        assert out.read_text().count("\n") == 2
+    out.write_bytes(b"")
     assert run("predict", SAMPLES[0], "--csv", out).exit_code == 0
-    assert out.read_text().count("\n") == 2
     assert run("predict", SAMPLES[0], "--resume").exit_code == 2
+
+
+def test_no_other_file_and_no_film_is_overwritten(grey, films, tmp_path):
+    other, link = tmp_path / "notes.txt", tmp_path / "link.csv"
+    other.write_text("film,what I think of it\n")
+    film = sorted(films.rglob("*.png"))[0]
+    link.symlink_to(film)
+    for out, words in ((other, "found another file"), (film, "one of the films"), (link, "one of the films")):
+        before = out.read_bytes()
+        done = run("predict", films, "--csv", out)
+        assert (done.exit_code, out.read_bytes()) == (2, before)
+        assert words in done.stderr
+
+
+def test_what_is_passed_over_in_a_folder_is_counted_and_named(grey, tmp_path):
+    for name in ("a.jfif", "b.JPE", "c.jpg"):
+        (tmp_path / name).write_bytes(SAMPLES[0].read_bytes())
+    for name in ("d.ima", "e.IMA", "f.dic", "IM7", "g.heic", "h.zip", ".hidden", "a.heatmap.png"):
+        (tmp_path / name).write_bytes(b"something")
+    (tmp_path / "elsewhere").symlink_to(tmp_path.parent)
+    done = run("predict", tmp_path, "--csv", tmp_path.parent / "out.csv")
+    assert "3 of 3 read" in done.stderr
+    assert "Not read in" in done.stderr
+    assert ": 1 .dic, 1 .heic, 2 .ima, 1 .zip, 1 links, 1 without a suffix. Name" in done.stderr
+
+
+@pytest.mark.parametrize(("limit", "drawn"), [(30, False), (1000, False), (100, True)])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(grey, films, tmp_path, limit, drawn):
+    out, maps = tmp_path / "out.csv", tmp_path / "maps"
+    run("predict", films, "--csv", out)
+    whole, before = out.read_text(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # as on a full disk, a write ends in the middle
+    try:
+        done = run("predict", films, "--csv", out, *(("--heatmaps", maps) if drawn else ()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (said,) = [line for line in done.stderr.splitlines() if "cannot be written" in line]
+    assert done.exit_code == 2
+    assert str(maps if drawn else out) in said
+    rows = 0 if limit == 30 else 1 if drawn else whole[:limit].count("\n")
+    assert out.read_text() == "".join(whole.splitlines(keepends=True)[:rows])
+    assert not list(maps.glob("*"))
 
 
 @pytest.mark.parametrize(

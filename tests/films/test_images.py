@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pneumo.errors import FormatError, TooLargeError, UnreadableError
+from pneumo.films import tone
 from pneumo.films.film import MAX_PIXELS, squash, to_input
 from pneumo.films.images import DECODE_AT_LEAST, decode
 from tests.support.films import SAMPLES
@@ -94,16 +95,29 @@ def test_jpeg_gives_the_ramp_within_what_jpeg_loses(mode):
 
 
 @pytest.mark.parametrize("shift", range(9))
-def test_sixteen_bits_are_read_as_the_bits_that_they_hold_and_fewer_are_said(shift):
+def test_sixteen_bits_are_read_by_the_range_that_the_film_fills_and_that_is_said(shift):
     for read in (decode(encode(Image.fromarray(WORDS << shift), "PNG")), decode(tiff(WORDS << shift, photometric=1))):
         np.testing.assert_array_equal(read.pixels, RAMP)
-        assert [f"read as {8 + shift}-bit" in warning for warning in read.warnings] == [True] * (shift < 8)
+        assert read.warnings == (tone.NO_SCALE,) * (shift < 8)
+        assert not read.doubtful
 
 
-def test_the_brightest_value_tells_the_bits():
-    pixels = decode(tiff(WORDS + 1, photometric=1)).pixels  # 256 takes a ninth bit
-    np.testing.assert_array_equal(pixels, (RAMP.astype(int) + 1) // 2)
-    assert (decode(tiff(WORDS // 16, photometric=1)).pixels == RAMP // 16).all(), "never fewer than eight"
+def test_a_hot_pixel_and_a_burned_in_letter_are_no_part_of_the_range():
+    values = WORDS * 60 + 1000  # 1,000 to 16,300
+    values[5, 7] = 65_535
+    values[40:44, 10:60] = 60_000  # 1.2 % of the film
+    for film in (decode(encode(Image.fromarray(values), "PNG")), decode(tiff(values, photometric=1))):
+        expected = RAMP.copy()
+        expected[5, 7] = expected[40:44, 10:60] = 255
+        np.testing.assert_array_equal(film.pixels, expected)
+
+
+def test_a_film_that_fills_a_third_of_eight_bits_is_spread_and_in_doubt():
+    film = decode(encode(Image.fromarray(RAMP // 3), "PNG"))
+    np.testing.assert_array_equal(film.pixels, RAMP // 3 * 3)
+    assert (film.warnings, film.doubtful) == ((tone.UNFILLED.format(1 / 3),), True)
+    film = decode(encode(Image.fromarray(RAMP // 5 * 3 + 64), "PNG"))  # 0.6 is enough
+    np.testing.assert_array_equal(film.pixels, RAMP // 5 * 3 + 64)
 
 
 def test_a_picture_of_sixteen_or_of_eight_bits_has_no_warning():
@@ -124,9 +138,9 @@ def test_what_is_transparent_is_black():
     assert (pixels[:32] == 0).all()
     assert (pixels[32:] == 200).all()
     keyed = Image.fromarray(np.where(RAMP < 128, 0, 1).astype(np.uint8), "P")
-    keyed.putpalette([255, 255, 255, 90, 90, 90])
+    keyed.putpalette([255, 255, 255, 190, 190, 190])
     pixels = decode(encode(keyed, "PNG", transparency=0)).pixels  # its colour 0 is white, but not there
-    assert set(np.unique(pixels)) == {0, 90}
+    assert set(np.unique(pixels)) == {0, 190}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -70,7 +70,7 @@ def test_label_and_json_of_a_model_that_says_the_mean_grey():
     assert (below.label, at.label) == ("NORMAL", "PNEUMONIA")
     assert at.probability == pytest.approx(0.4)
     assert list(at.to_json()) == [
-        "label", "probability", "threshold", "operating_point", "triage", "model", "image", "warnings"
+        "label", "probability", "threshold", "operating_point", "triage", "population", "model", "image", "warnings"
     ]  # fmt: skip
     assert at.to_json()["image"] == {"format": "PNG", "width": 96, "height": 64}
     json.dumps(at.to_json(), allow_nan=False)
@@ -105,7 +105,7 @@ def test_doubts_about_the_picture_are_said(mean_grey):
     ramp = np.tile(np.arange(256, dtype=np.uint8), (300, 1))
     assert mean_grey.predict(png(ramp)).warnings == []
     assert "small (256 × 100" in mean_grey.predict(png(ramp[:100])).warnings[0]
-    long = mean_grey.predict(png(np.tile(ramp, (1, 3)))).warnings
+    long = mean_grey.predict(png(np.repeat(ramp, 3, axis=1))).warnings
     assert len(long) == 1
     assert "longer than a chest film" in long[0]
     assert "one grey" in mean_grey.predict(png(np.full((300, 300), 9, np.uint8))).warnings[0]

@@ -2,15 +2,25 @@
 
 import base64
 import io
+import shutil
 import struct
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import pydicom.data
+import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 
+from pneumo.films.dicom_file import read_film
+from pneumo.films.film import Film
+
+SHIPPED = Path(pydicom.data.__file__).parent / "test_files"
+quiet = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom quotes what is odd
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
 SLOPE = (np.arange(64)[None, :] * 60 + np.arange(64)[:, None]).astype(np.uint16)  # 0 to 3843: 12 bits
 # SLOPE as HTJ2K, lossless, written by OpenJPH 0.26, which shares no code with what reads it here
@@ -65,3 +75,43 @@ def coded(value, meaning, scheme="SCT"):
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return Sequence([item])
+
+
+def look(data, force=False):
+    """The film, read in this process: its arithmetic needs no other."""
+    found = read_film(data, force)
+    height, width = found.pixels.shape
+    return Film(found.pixels, "DICOM", width, height, tuple(found.warnings), found.age, found.refused, found.doubtful)
+
+
+def full_of(values, dtype=np.uint16, syntax=uid.ExplicitVRLittleEndian, **elements):
+    """A film full of those stored values, in order, as `look` has it."""
+    return look(dicom(np.resize(np.array(values, dtype), (32, 32)), syntax, **elements))
+
+
+def grey(values, dtype=np.uint16, syntax=uid.ExplicitVRLittleEndian, **elements):
+    """What those stored values become, in order."""
+    return full_of(values, dtype, syntax, **elements).pixels.ravel()[: len(values)].tolist()
+
+
+def dcmtk(tool, *arguments):
+    if not shutil.which(tool):
+        pytest.fail(f"{tool} is missing: these tests need dcmtk (Debian: apt install dcmtk)")
+    subprocess.run([tool, *map(str, arguments)], check=True, capture_output=True)
+
+
+# the tool, its options, and by how much a grey value may differ
+WRITERS = {
+    "implicit VR": ("dcmconv", "+ti", 0),
+    "explicit VR": ("dcmconv", "+te", 0),
+    "big endian": ("dcmconv", "+tb", 0),
+    "explicit VR, bare": ("dcmconv", "-F +te", 0),
+    "implicit VR, bare": ("dcmconv", "-F +ti", 0),
+    "group lengths": ("dcmconv", "+g", 0),
+    "RLE": ("dcmcrle", "", 0),
+    "JPEG Lossless": ("dcmcjpeg", "+e1", 0),
+    "JPEG Lossless, process 14": ("dcmcjpeg", "+el +sv 4", 0),
+    "JPEG baseline": ("dcmcjpeg", "+eb +q 100", 2),
+    "JPEG-LS": ("dcmcjpls", "+el", 0),
+    "JPEG-LS near lossless": ("dcmcjpls", "+en +md 2", 2),
+}
