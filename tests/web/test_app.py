@@ -109,7 +109,7 @@ def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
         assert sentence in page
         assert f'data-triage="{words[0]}"' in page
         assert ('<b class="open">uncertain</b>' in page) == (words[0] == "uncertain")  # beside the label
-        assert '<option value="specific" selected>' in page
+        assert re.search('<option value="specific" data-gave="[^"]*" selected>', page)
         assert 'predict?operating_point=specific"</pre>' in page
 
 
