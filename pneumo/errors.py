@@ -57,6 +57,14 @@ class OperatingPointError(PneumoError):
     title = "There is no such operating point"
 
 
+class PopulationError(PneumoError):
+    """A name that no population of the model has."""
+
+    status = 400
+    error = "unknown_population"
+    title = "There is no such population"
+
+
 class UnreadableError(PneumoError):
     """The file has an allowed format, but its content cannot be decoded as one picture."""
 

@@ -66,6 +66,8 @@ function send(job) {
   }
   const form = new FormData();
   form.append("operating_point", find("#operating_point").value);
+  const population = find("#population"); // only where the model knows several
+  if (population) form.append("population", population.value);
   if (job.force) form.append("force", "1");
   if (job.sample) form.append("sample", job.sample);
   else form.append("file", job.file, job.name);
@@ -208,7 +210,7 @@ function cell(value) {
 
 // The columns of `pneumo predict`.
 function csv() {
-  const columns = ["file", "label", "probability", "threshold", "warnings", "error", "triage"];
+  const columns = ["file", "label", "probability", "threshold", "warnings", "error", "triage", "population"];
   const read = [...lines.rows].map(({ dataset }) => columns.map((column) => dataset[column] ?? ""));
   const refused = findAll(".row.failed, #refused .problem").map((film) => {
     const reason = find(".detail", film) ?? find(".state", film);

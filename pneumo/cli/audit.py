@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, progress, report_unreadable
+from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
+from pneumo.cli.populations import settle
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ class Audited:
     type=click.Choice(["validation", "internal_test"]),
     help="DIR is Kaggle's train folder: audit this part of it. The acquisition score is still fitted on all of DIR.",
 )
+@population_option
 @model_option
-def audit(folder: Path, out: Path | None, report: Path | None, part: str | None, model: str | None) -> None:
+def audit(
+    folder: Path, out: Path | None, report: Path | None, part: str | None, population: str | None, model: str | None
+) -> None:
     """Measure how well acquisition alone tells the labels of DIR/NORMAL and DIR/PNEUMONIA apart.
 
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
@@ -57,6 +61,7 @@ def audit(folder: Path, out: Path | None, report: Path | None, part: str | None,
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
     predictor = cli_films.load(model)
+    settle(predictor, population, [example.path for example in examples])
     card = predictor.card
     wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
     results = _measure(examples)
@@ -163,7 +168,7 @@ def _read(predictor: "Predictor", found: Audited) -> "tuple[np.ndarray, np.ndarr
     def read(film: "Example") -> list[float]:
         pixels = decode(film.path.read_bytes(), card.size).pixels
         square = squash(pixels, SIZE)
-        return [float(predictor.logit_map(p).mean()) for p in (pixels, *(c(square) for c in changes.values()))]
+        return [predictor.logit(p) for p in (pixels, *(c(square) for c in changes.values()))]
 
     raw = np.array(list(progress(each(read, found.films), "reading", len(found.films))))  # (n, 1 + changes)
     probability = np.vectorize(predictor.probability)(raw)

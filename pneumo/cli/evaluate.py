@@ -10,7 +10,17 @@ import click
 
 from pneumo import LABELS
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress, report_unreadable
+from pneumo.cli.films import (
+    FILE,
+    FOLDER,
+    each,
+    model_option,
+    point_option,
+    population_option,
+    progress,
+    report_unreadable,
+)
+from pneumo.cli.populations import settle
 from pneumo.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -51,6 +61,7 @@ class Read:
 @click.option("--external", is_flag=True, help="DIR is of your own hospital: suggest its operating points as well.")
 @click.option("--profile", type=FILE, help="With --external: write them here, for PNEUMO_PROFILE.")
 @point_option
+@population_option
 @model_option
 def evaluate(
     folder: Path,
@@ -60,6 +71,7 @@ def evaluate(
     external: bool,
     profile: Path | None,
     operating_point: str | None,
+    population: str | None,
     model: str | None,
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
@@ -72,6 +84,7 @@ def evaluate(
         import matplotlib  # noqa: F401  without it, say so before the minutes of reading
     examples = dataset.scan(folder)
     predictor = cli_films.load(model)
+    settle(predictor, population, [example.path for example in examples])
     if part:
         examples = cli_films.part_of(examples, dataset.content_hashes(examples), part, predictor.card)
     read = _read(predictor, examples)
@@ -150,6 +163,7 @@ def _measure(predictor: "Predictor", read: Read, operating_point: str) -> dict:
         "unreadable": read.unreadable,
         "refused": read.refused,
         "model": card.model,
+        "population": card.population,
     }
 
 
@@ -221,7 +235,7 @@ def _test_map(predictor: "Predictor", read: Read, threshold: float) -> dict | No
 
     def test(index: int) -> tuple:
         film = squash(decode(read.films[index].path.read_bytes(), card.size).pixels, card.size)
-        return measure_drops(film, predictor.logit_map, seed=index)
+        return measure_drops(film, predictor.logit_map, seed=index, sharpness=card.sharpness)
 
     before, after = zip(*progress(each(test, chosen), "deleting regions", len(chosen)), strict=True)
     return summarise_drops(before, after, card.slope, card.intercept, [read.patients[index] for index in chosen])

@@ -26,6 +26,10 @@ point_option = click.option(
     "--operating-point", type=click.Choice(POINTS), help="The threshold that makes the label; else the model's default."
 )
 
+population_option = click.option(
+    "--population", metavar="NAME", help="Whose films these are, child or adult. [default: by age, or as they look]"
+)
+
 
 def load(model: str | None) -> "Predictor":
     """Load the model of that name, to read as many films at once as there are cores.
@@ -41,11 +45,15 @@ def load(model: str | None) -> "Predictor":
 
 
 def read(
-    predictor: "Predictor", film: Path, operating_point: str | None = None, force: bool = False
+    predictor: "Predictor",
+    film: Path,
+    operating_point: str | None = None,
+    force: bool = False,
+    population: str | None = None,
 ) -> "Prediction | str":
     """Read a film: a prediction, or the reason why there is none."""
     try:
-        return predictor.predict(film.read_bytes(), operating_point, force)
+        return predictor.predict(film.read_bytes(), operating_point, force, population)
     except PneumoError as error:
         return str(error)
     except OSError as error:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, progress
+from pneumo.cli.films import FILE, FOLDER, each, model_option, point_option, population_option, progress
 from pneumo.errors import RunError
 
 if TYPE_CHECKING:
     from pneumo.model.predictor import Prediction
 
-COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage")
+COLUMNS = ("file", "label", "probability", "threshold", "warnings", "error", "triage", "population")
 OURS = b"file,label,probability,"  # how every CSV of this command began, those of earlier versions, too
 HEATMAP_SUFFIX = ".heatmap.png"
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # the same rule as `cell` in static/page.js
@@ -36,6 +36,7 @@ SAME = 1e-4  # two processors' probabilities of one model differ by less, those 
 )
 @click.option("--force", is_flag=True, help="Read pictures even if they do not look like chest films.")
 @point_option
+@population_option
 @model_option
 def predict(
     paths: tuple[Path, ...],
@@ -44,6 +45,7 @@ def predict(
     heatmaps: Path | None,
     force: bool,
     operating_point: str | None,
+    population: str | None,
     model: str | None,
 ) -> None:
     """Read films, and all films in folders. A file that cannot be read becomes a row with the reason."""
@@ -60,11 +62,12 @@ def predict(
 
     def read(film: Path, draw: bool = heatmaps is not None) -> tuple[tuple, bytes]:
         """Read a film and return only what is written: its row, and its heat map as PNG."""
-        result = cli_films.read(predictor, film, operating_point, force)
+        result = cli_films.read(predictor, film, operating_point, force, population)
         if isinstance(result, str):
-            return (_name(film), "", "", "", "", result, ""), b""
+            return (_name(film), "", "", "", "", result, "", ""), b""
         warnings = " ".join(result.warnings)
-        row = (_name(film), result.label, result.probability, result.threshold, warnings, "", result.triage)
+        whose = result.population["name"]
+        row = (_name(film), result.label, result.probability, result.threshold, warnings, "", result.triage, whose)
         return row, _draw(result) if draw else b""
 
     kept = _read_rows(out, films, lambda film: read(film, draw=False)[0]) if resume and out.exists() else []
@@ -83,7 +86,7 @@ def predict(
         if not kept:
             _write_row(stream, COLUMNS)
         if not out:
-            click.echo("label      probability  triage     file")
+            click.echo("label      probability  triage      population  file")
         hidden = not out and sys.stdout.isatty()
         results = progress(each(read, left), "reading", len(left), hidden)
         for film, (row, picture) in zip(left, results, strict=True):
@@ -200,7 +203,8 @@ def _read_rows(out: Path, films: Sequence[Path], read: Callable[[Path], tuple]) 
     if done := [(film, row) for film, row in kept if not row["error"]]:
         film, last = done[-1]
         now = dict(zip(COLUMNS, read(film), strict=True))
-        if any(row["threshold"] != str(now["threshold"]) for _, row in done) or not _agree(last, now):
+        same = [row for _, row in done if row["population"] == now["population"]]
+        if any(row["threshold"] != str(now["threshold"]) for row in same) or not _agree(last, now):
             raise RunError(
                 f"{where} comes from another model or operating point: {last['file']} is {_describe(last)} there and "
                 f"{_describe(now)} now. {remedy}"
@@ -210,8 +214,8 @@ def _read_rows(out: Path, films: Sequence[Path], read: Callable[[Path], tuple]) 
 
 
 def _agree(before: dict[str, str], now: dict) -> bool:
-    """Compare two rows of one film: the same label, warnings, triage and, but for rounding, probability."""
-    if now["error"] or any(before[key] != now[key] for key in ("label", "warnings", "triage")):
+    """Compare two rows of one film: the same but for the rounding of the probability."""
+    if now["error"] or any(before[key] != now[key] for key in ("label", "warnings", "triage", "population")):
         return False
     return math.isclose(float(before["probability"]), now["probability"], rel_tol=0, abs_tol=SAME)
 
@@ -236,11 +240,14 @@ def _name(film: Path) -> str:
     return click.format_filename(film)
 
 
-def _format(name: str, label: str, probability: float, threshold: float, warnings: str, error: str, triage: str) -> str:
+def _format(
+    name: str, label: str, probability: float, _: float, warnings: str, error: str, triage: str, population: str
+) -> str:
     """Format a row for people."""
     if error:
-        return f"{'-':<10} {'-':>11}  {'-':<9}  {name}: {error}"
-    return f"{label:<10} {probability:>11.4f}  {triage:<9}  {name}" + (f" ({warnings})" if warnings else "")
+        return f"{'-':<10} {'-':>11}  {'-':<10}  {'-':<10}  {name}: {error}"
+    cells = f"{label:<10} {probability:>11.4f}  {triage:<10}  {population:<10}  {name}"
+    return cells + (f" ({warnings})" if warnings else "")
 
 
 def _draw(prediction: "Prediction") -> bytes:

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 
 from pneumo.evaluation.metrics import bootstrap, summarise
 from pneumo.model.card import sigmoid
+from pneumo.model.heatmap import pool
 
 FILMS = 60  # at most
 SHARES = (0.05, 0.1, 0.2, 0.4)  # of the map's positions
@@ -38,12 +39,15 @@ def delete(film: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def measure_drops(
-    film: np.ndarray, logit_map: Callable[[np.ndarray], np.ndarray], seed: int | Sequence[int] = SEED
+    film: np.ndarray,
+    logit_map: Callable[[np.ndarray], np.ndarray],
+    seed: int | Sequence[int] = SEED,
+    sharpness: float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """Measure a film's logit, and its logits with positions deleted: (SHARES, WAYS, DRAWS) float64.
 
-    `film` is (S, S) uint8. `logit_map` makes (h, w) logits of it, whose mean is the film's logit; h and w divide S. The
-    strongest positions are deleted once, so their draws are alike.
+    `film` is (S, S) uint8. `logit_map` makes (h, w) logits of it, which `heatmap.pool` makes the film's; h and w divide
+    S. The strongest positions are deleted once, so their draws are alike.
     """
     rng = np.random.default_rng(seed)
     strength = logit_map(film)
@@ -51,7 +55,7 @@ def measure_drops(
     after = np.empty((len(SHARES), len(WAYS), DRAWS))
 
     def without(positions: np.ndarray) -> float:
-        return float(logit_map(delete(film, positions)).mean())
+        return float(pool(logit_map(delete(film, positions)), sharpness))
 
     for row, share in zip(after, SHARES, strict=True):
         count = round(share * strength.size)
@@ -62,7 +66,7 @@ def measure_drops(
             away = tuple(int(rng.integers(1, length)) for length in strength.shape)
             row[WAYS.index(RANDOM), draw] = without(scattered)
             row[WAYS.index(MOVED), draw] = without(np.roll(marked, away, axis=(0, 1)))
-    return float(strength.mean()), after
+    return float(pool(strength, sharpness)), after
 
 
 def summarise_drops(

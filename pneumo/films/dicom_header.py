@@ -34,8 +34,6 @@ _OTHER_PARTS = re.compile(
 _TODAY = {"R-10214": "272479007", "T-D3000": "816094009", "51185008": "816094009"}
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")  # PS3.5 6.2, AS: three digits and a unit; files have other forms, too
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25, "": 365.25}
-_ADULT = 18  # years
-_SEEN = (1, 6)  # from the first year on, up to before the second: the ages of the films that the model learned from
 
 
 @dataclass
@@ -117,23 +115,17 @@ def _judge_part(ds: Dataset, found: Judgement) -> None:
 
 
 def _judge_age(ds: Dataset, found: Judgement) -> None:
-    """Find the patient's age, and say where the model has seen nobody of it."""
+    """Find the patient's age; `model.population` says where the model has seen nobody of it."""
     told = str(ds.get("PatientAge", "")).strip().upper()
     if not told:
         return
     age = _AGE.fullmatch(told)
     if not age:
-        found.notes.append(
-            "The patient's age is not understood (PatientAge): the model has only seen children aged 1 to 5."
-        )
+        found.notes.append("The patient's age is not understood (PatientAge).")
         return
     found.age = int(age[1]) * _DAYS[age[2]] / _DAYS["Y"]
     if not age[2]:
         found.notes.append(f"The patient's age has no unit (PatientAge): {int(age[1])} is taken for years.")
-    if found.age >= _ADULT:
-        found.notes.append("The patient is an adult: the model has only seen children aged 1 to 5.")
-    elif not _SEEN[0] <= found.age < _SEEN[1]:
-        found.notes.append("The model has only seen children aged 1 to 5; this one is younger or older.")
 
 
 def _meanings(ds: Dataset, keyword: str, group: str) -> tuple[list[str], list[str]]:

@@ -8,19 +8,23 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from pneumo import LABELS
-from pneumo.errors import ModelError, OperatingPointError
+from pneumo.errors import ModelError, OperatingPointError, PopulationError
+from pneumo.model.population import Population
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 RECIPE_CARDS = MODELS / "recipes"  # where `pneumo train --recipe` puts its cards
 DEFAULT_MODEL = "vgg16-chest-xray"
 POINTS = ("screening", "balanced", "specific")  # the operating points, in the order of their thresholds
 TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, from the highest threshold on
+UNFAMILIAR = "unfamiliar"  # triage of a film like none of the training films: no threshold holds for it
+CHILD, YEARS = "child", (1, 5)  # the population of a card that names none, and its patients' ages
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,12 @@ class Card:
 
     - `size`: the network reads (size, size) pixels. `steps`: names in `preprocessing.STEPS`, applied after squashing.
     - `output_shape` (1, h, w, 1): the map of logits. `feature_shapes`: the outputs that the gate looks at.
+    - `sharpness`: how the map becomes the film's logit, see `heatmap.pool`.
     - `slope`, `intercept`: the calibration, probability = sigmoid(slope · logit + intercept).
     - `thresholds`: one probability for each of POINTS; from it on a film is labelled PNEUMONIA.
     - `heatmap_floor`, `heatmap_scale`: a position has colour from logit `floor` on and full colour at `floor + scale`.
     - `profile`: the name of the site's profile that the thresholds come from, if any.
+    - `population`: one of `populations`, whose numbers these are; `for_population` gives the card of another.
     """
 
     path: Path
@@ -51,6 +57,9 @@ class Card:
     sha256: str
     contents: dict = field(repr=False, compare=False)
     profile: str | None = None
+    sharpness: float = 0.0
+    population: str = CHILD
+    populations: Mapping[str, Population] = field(default_factory=dict, repr=False)
 
     @property
     def has_map(self) -> bool:
@@ -77,6 +86,40 @@ class Card:
         """The model's name, version, hash and profile, as every answer repeats them."""
         named = {"name": self.name, "version": self.version, "sha256": self.sha256}
         return named | ({"profile": self.profile} if self.profile else {})
+
+    def for_population(self, population: str) -> "Card":
+        """Return the card for the films of that population: its numbers, and `contents` with its members at the top.
+
+        Raises:
+            PopulationError: see `check_population`.
+        """
+        if self.check_population(population) == self.population:
+            return self
+        contents = _merge(self.contents, population)
+        return replace(self, population=population, contents=contents, **self.populations[population].numbers())
+
+    def only(self, population: str) -> "Card":
+        """Return the card of a model that knows that population alone: every film is read by its numbers.
+
+        Raises:
+            PopulationError: see `check_population`.
+        """
+        return replace(self.for_population(population), populations={population: self.populations[population]})
+
+    def check_population(self, name: str | None) -> str | None:
+        """Check the name of a population and return it; no name is fine.
+
+        Raises:
+            PopulationError: the model knows none of that name.
+        """
+        if name is not None and name not in self.populations:
+            raise PopulationError(f"Expected one of {', '.join(self.populations)}, received {name[:40]!r}.")
+        return name
+
+    def probability(self, logit: float) -> float:
+        """Calibrate a film's logit: the probability of pneumonia."""
+        exponent = -(self.slope * logit + self.intercept)
+        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) overflows
 
     def operating_point(self, name: str | None = None) -> str:
         """Check the name of an operating point and return it; without a name, return the default.
@@ -166,6 +209,34 @@ def read_points(contents: dict) -> tuple[dict[str, float], str]:
     return thresholds, default
 
 
+def _merge(contents: dict, population: str) -> dict:
+    """Put the members of one of the `populations` at the top of a card's JSON, where a card without them has them."""
+    own = contents["populations"][population]
+    return contents | own | {"heatmap": contents["heatmap"] | own.get("heatmap", {})}
+
+
+def _read_population(contents: dict) -> Population:
+    """Read a population's numbers from a card's JSON that has them at the top.
+
+    Raises:
+        KeyError, TypeError: a member is missing.
+        ValueError: a number is not finite, or a slope or scale is not above 0.
+    """
+    first, last = contents.get("ages", YEARS)
+    population = Population(
+        ages=(int(first), None if last is None else int(last)),
+        thresholds=read_points(contents)[0],
+        slope=float(contents["calibration"]["slope"]),
+        intercept=float(contents["calibration"]["intercept"]),
+        heatmap_floor=float(contents["heatmap"]["floor"]),
+        heatmap_scale=float(contents["heatmap"]["scale"]),
+    )
+    numbers = (population.slope, population.intercept, population.heatmap_floor, population.heatmap_scale)
+    if not (all(map(math.isfinite, numbers)) and population.slope > 0 and population.heatmap_scale > 0):
+        raise ValueError(f"Expected finite numbers, slope and heatmap scale above 0, received {numbers}.")
+    return population
+
+
 def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gate")) -> Card:
     """Read a card and check the hashes of the files in `roles`.
 
@@ -175,7 +246,11 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
     path = path or find_card()
     contents = read_json(path, "model card")
     try:
-        thresholds, default = read_points(contents)
+        contents = dict(contents)
+        merged = {name: _merge(contents, name) for name in contents.get("populations", ())} or {CHILD: contents}
+        populations = {name: _read_population(one) for name, one in merged.items()}
+        first = next(iter(populations))
+        contents = merged[first]
         card = Card(
             path=path,
             name=contents["name"],
@@ -184,23 +259,19 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             steps=tuple(contents["input"]["preprocessing"]),
             output_shape=tuple(contents["output"]["shape"]),
             feature_shapes=tuple(map(tuple, contents["output"]["features"])),
-            thresholds=thresholds,
-            default_operating_point=default,
-            slope=float(contents["calibration"]["slope"]),
-            intercept=float(contents["calibration"]["intercept"]),
-            heatmap_floor=float(contents["heatmap"]["floor"]),
-            heatmap_scale=float(contents["heatmap"]["scale"]),
+            default_operating_point=read_points(contents)[1],
             sha256=contents["files"]["served"]["sha256"],
             contents=contents,
+            sharpness=float(contents["output"].get("sharpness", 0.0)),
+            population=first,
+            populations=populations,
+            **populations[first].numbers(),
         )
         labels = tuple(contents["labels"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The model card {path} is incomplete or damaged: {error!r}.") from None
     if labels != LABELS:
         raise ModelError(f"Expected the labels {LABELS} in {path}, received {labels}.")
-    finite = all(map(math.isfinite, (card.slope, card.intercept, card.heatmap_floor, card.heatmap_scale)))
-    if not (finite and card.slope > 0 and card.heatmap_scale > 0):
-        raise ModelError(f"Expected finite numbers, slope and heatmap scale above 0, in {path}.")
     for role in roles:
         card.read(role)
     return card

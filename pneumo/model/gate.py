@@ -1,8 +1,9 @@
 """The gate decides whether a picture is a frontal chest film, from features of the forward pass that gives the answer.
 
-A linear classifier names what the picture is: an upright frontal film, a turned or inverted film, or something else. A
-distance to the training films catches what the classifier never saw (Lee et al., arXiv 1807.03888). The probability
-itself cannot tell: a model with one logit answers a photograph as firmly as a film.
+A linear classifier names what the picture is: an upright frontal film, a turned or inverted film, a lateral film, or
+something else. A distance to the training films catches what the classifier never saw (Lee et al., arXiv 1807.03888),
+and names films that are unlike those of every population of the model. The probability itself cannot tell: a model
+with one logit answers a photograph as firmly as a film.
 """
 
 import io
@@ -13,13 +14,18 @@ import numpy as np
 from pneumo.errors import ModelError
 
 FRONTAL, OTHER = "frontal", "other"
-KINDS = (FRONTAL, "upside_down", "sideways", "negative", OTHER)
+LATERAL, CT, BODY_PART, PHOTOGRAPH = "lateral", "ct", "body_part", "photograph"
 REASONS = {
     "upside_down": "a chest film that is upside down. Turn it by 180° and send it again",
     "sideways": "a chest film that lies on its side. Turn it by 90° and send it again",
     "negative": "a chest film with dark bones (a negative). Invert it and send it again",
+    LATERAL: "a chest film from the side. Send the frontal one",
+    CT: "a slice of a CT scan",
+    BODY_PART: "a film of another part of the body",
+    PHOTOGRAPH: "a photograph",
     OTHER: "a picture that does not look like one",
 }
+KINDS = (FRONTAL, *REASONS)
 ARRAYS = ("weights", "bias", "centre", "whitening")
 LIMITS = ("least_frontal", "sure_frontal", "largest_distance", "sure_distance")
 
@@ -30,7 +36,7 @@ class Verdict:
 
     `kind` is one of KINDS; `frontal`, 0..1, is the classifier's probability of an upright frontal film; `distance`, 0
     or more, is the distance to the training films. A `refused` picture is not read; a `doubtful` one is read with a
-    warning.
+    warning. What was measured on the training films does not hold for a film that is not `familiar`.
     """
 
     kind: str
@@ -38,6 +44,7 @@ class Verdict:
     distance: float
     refused: bool
     doubtful: bool
+    familiar: bool
 
     @property
     def reason(self) -> str:
@@ -49,10 +56,13 @@ class Verdict:
 class Gate:
     """The gate's parameters for features of length d, and its limits.
 
-    `weights` (d, 5) and `bias` (5,) are the classifier over KINDS; `centre` (d,) and `whitening` (d, k) give the
-    distance; all are float32. A picture is refused below `least_frontal` or beyond `largest_distance`, and doubtful
-    below `sure_frontal` or beyond `sure_distance`.
+    `centre` (p, d) are the mean features of the films of each population. `weights` (d, n) and `bias` (n,) classify
+    features less the first centre over `kinds`, of which FRONTAL is the first and OTHER the last. `whitening` (d, k)
+    gives the distance, that to the nearest centre. All arrays are float32. A picture is refused below `least_frontal`
+    or beyond `largest_distance`; it is doubtful below `sure_frontal` or beyond `sure_distance`, there not familiar.
     """
+
+    kinds: tuple[str, ...]
 
     weights: np.ndarray
     bias: np.ndarray
@@ -65,18 +75,18 @@ class Gate:
 
     def judge(self, features: np.ndarray) -> Verdict:
         """Judge one picture by its features, (d,) float32."""
-        centred = features - self.centre
-        logits = centred @ self.weights + self.bias  # (5,)
+        centred = features - self.centre  # (p, d)
+        logits = centred[0] @ self.weights + self.bias  # (n,)
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
-        distance = float(np.sqrt(np.mean((centred @ self.whitening) ** 2)))
+        distance = float(np.sqrt(np.mean((centred @ self.whitening) ** 2, axis=1).min()))
         frontal = float(probabilities[0])
         far, unlike = distance > self.largest_distance, frontal < self.least_frontal
-        kind = KINDS[1 + int(probabilities[1:].argmax())] if far or unlike else FRONTAL
+        kind = self.kinds[1 + int(probabilities[1:].argmax())] if far or unlike else FRONTAL
         if far and probabilities.argmax() == 0:  # so far from every film, the classifier's guess means nothing
             kind = OTHER
-        doubtful = frontal < self.sure_frontal or distance > self.sure_distance
-        return Verdict(kind, frontal, distance, far or unlike, doubtful)
+        familiar = distance <= self.sure_distance
+        return Verdict(kind, frontal, distance, far or unlike, frontal < self.sure_frontal or not familiar, familiar)
 
 
 def flatten(outputs: list[np.ndarray]) -> np.ndarray:
@@ -87,19 +97,21 @@ def flatten(outputs: list[np.ndarray]) -> np.ndarray:
     return np.log1p(np.concatenate([output.ravel() for output in outputs]).clip(0)).astype(np.float32)
 
 
-def read_gate(data: bytes, limits: dict) -> Gate:
-    """Read the gate's parameters from the bytes of its .npz file; the limits come from the card.
+def read_gate(data: bytes, told: dict) -> Gate:
+    """Read the gate's parameters from the bytes of its .npz file; `told` is what the card says: kinds and limits.
 
     Raises:
-        ModelError: an array or a limit is missing, or the arrays do not fit together.
+        ModelError: an array, a limit or the kinds are missing, or they do not fit together.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name].astype(np.float32) for name in ARRAYS}
-        gate = Gate(**arrays, **{name: float(limits[name]) for name in LIMITS})
+        arrays["centre"] = np.atleast_2d(arrays["centre"])
+        gate = Gate(tuple(told["kinds"]), **arrays, **{name: float(told["limits"][name]) for name in LIMITS})
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise ModelError(f"The gate is incomplete or damaged: {error!r}.") from None
-    d = len(gate.centre)
-    if gate.weights.shape != (d, len(KINDS)) or gate.bias.shape != (len(KINDS),) or len(gate.whitening) != d:
+    n, d = len(gate.kinds), gate.centre.shape[1]
+    fit = gate.weights.shape == (d, n) and gate.bias.shape == (n,) and len(gate.whitening) == d
+    if not fit or gate.kinds[0] != FRONTAL or not set(gate.kinds) <= set(KINDS):
         raise ModelError("The arrays of the gate do not fit together.")
     return gate

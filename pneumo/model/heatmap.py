@@ -53,6 +53,18 @@ def describe_coverage(coloured: dict[str, float | None]) -> str:
     return f"On average the heat map has colour on {' and on '.join(told)}."
 
 
+def pool(maps: np.ndarray, sharpness: float) -> np.ndarray:
+    """Compute the films' logits, (...), of maps (..., h, w): log(mean(exp(sharpness · logit))) / sharpness.
+
+    That lies between the mean of the map, for a sharpness of 0, and its maximum, for an endless one.
+    """
+    if not sharpness:
+        return maps.mean(axis=(-2, -1))
+    sharp = sharpness * maps.astype(np.float64)
+    highest = sharp.max(axis=(-2, -1), keepdims=True)
+    return (highest[..., 0, 0] + np.log(np.exp(sharp - highest).mean(axis=(-2, -1)))) / sharpness
+
+
 def to_strengths(logit_map: np.ndarray, floor: float, scale: float) -> np.ndarray:
     """Scale (h, w) logits to (h, w) float32 in 0..1: 0 up to the logit `floor`, 1 from `floor + scale` on."""
     return np.clip((logit_map - floor) / scale, 0, 1).astype(np.float32)

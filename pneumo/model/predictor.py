@@ -1,6 +1,5 @@
 """The predictor loads the served model once and turns the bytes of a film into a Prediction."""
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from pneumo.errors import NotChestFilmError
 from pneumo.films.film import Film
 from pneumo.films.images import decode
 from pneumo.model import heatmap
-from pneumo.model.card import TRIAGE, Card, read_card
+from pneumo.model.card import TRIAGE, UNFAMILIAR, Card, read_card
 from pneumo.model.gate import OTHER, Verdict, read_gate
+from pneumo.model.population import choose, read_row
 from pneumo.model.served import Served
 
 SMALL_SIDE = 128  # pixels; a film with a shorter side gets a warning
@@ -33,8 +33,9 @@ class Prediction:
     """The model's answer about one film.
 
     - `probability`: of pneumonia, 0..1, calibrated. `label`: PNEUMONIA from the `threshold` of `operating_point` on.
-    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points; `uncertain` where
-      the picture leaves the answer in doubt.
+    - `triage`: one of `card.TRIAGE`, by the lowest and the highest threshold of all operating points. Whatever
+      its probability, a film in doubt is uncertain, and one that is like none of the training films UNFAMILIAR.
+    - `population`: the `name` of the population whose numbers these are, and what it was told `by`.
     - `model`: name, version and hash. `image`: format, width and height as sent. `warnings`: sentences for the reader.
     - `refused`: the gate or the file's header refused the film, and it was read only because of `force`.
     - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
@@ -45,6 +46,7 @@ class Prediction:
     threshold: float
     operating_point: str
     triage: str
+    population: dict[str, str]
     model: dict[str, str]
     image: dict[str, str | int]
     warnings: list[str]
@@ -74,7 +76,8 @@ class Predictor:
 
     def __init__(self, card: Card | Path | None = None, threads: int = 2, at_once: int = 1) -> None:
         self.card = card if isinstance(card, Card) else read_card(card, roles=())
-        self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}).get("limits", {}))
+        self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}))
+        self.row = read_row(self.card.read("gate"), tuple(self.card.populations))
         self._served = Served(self.card, threads, at_once)
 
     def look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -82,46 +85,60 @@ class Predictor:
         return self._served.look(pixels)
 
     def logit_map(self, pixels: np.ndarray) -> np.ndarray:
-        """Compute the (h, w) float32 logits of an (H, W) uint8 film; their mean is the film's logit."""
+        """Compute the (h, w) float32 logits of an (H, W) uint8 film."""
         return self.look(pixels)[0]
 
-    def probability(self, logit: float) -> float:
-        """Calibrate a film's logit: the probability of pneumonia."""
-        exponent = -(self.card.slope * logit + self.card.intercept)
-        return 1 / (1 + math.exp(min(exponent, 700.0)))  # exp(710) overflows
+    def logit(self, pixels: np.ndarray) -> float:
+        """Compute the logit of an (H, W) uint8 film."""
+        return self._pool(self.logit_map(pixels))
 
-    def predict(self, data: bytes, operating_point: str | None = None, force: bool = False) -> Prediction:
+    def _pool(self, logit_map: np.ndarray) -> float:
+        return float(heatmap.pool(logit_map, self.card.sharpness))
+
+    def probability(self, logit: float) -> float:
+        """Calibrate a film's logit; see `Card.probability`."""
+        return self.card.probability(logit)
+
+    def predict(
+        self, data: bytes, operating_point: str | None = None, force: bool = False, population: str | None = None
+    ) -> Prediction:
         """Read the bytes of one film, at the card's default operating point unless another is named.
 
         `force` reads a picture even where the gate or a DICOM header refuses it; the answer then carries a warning.
+        `population` says whose film it is, where the file does not tell the age; see `choose`.
 
         Raises:
             NotChestFilmError: the picture does not look like a frontal chest film, and `force` is off.
             OperatingPointError: the model has no operating point of that name.
+            PopulationError: the model knows no population of that name.
             FormatError, TooLargeError, OtherFilmError, UnreadableError: see `images.decode`.
         """
         operating_point = self.card.operating_point(operating_point)
-        threshold = self.card.thresholds[operating_point]
+        asked = self.card.check_population(population)
         film = decode(data, self.card.size, force)
         logit_map, features, notes = self.look(film.pixels)
         verdict = self._check_advice(self.gate.judge(features), film.pixels)
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
-        probability = self.probability(float(logit_map.mean()))
+        shares = self.row.shares(features) if self.row else None
+        applied = choose(self.card.populations, film.age, asked, shares)
+        card = self.card.for_population(applied.name)
+        threshold, probability = card.thresholds[operating_point], card.probability(self._pool(logit_map))
         warnings = _warn(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],
             probability=probability,
             threshold=threshold,
             operating_point=operating_point,
-            triage=UNCERTAIN if warnings or film.doubtful or film.refused else self.card.triage(probability),
-            model=self.card.model,
+            triage=_triage(card, probability, verdict, bool(warnings) or film.doubtful or film.refused),
+            population={"name": applied.name, "by": applied.by},
+            model=card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *notes, *warnings],
+            warnings=[*film.warnings, *applied.warnings, *notes, *warnings],
             refused=verdict.refused or film.refused,
             film=film,
             logit_map=logit_map,
-            strengths=heatmap.to_strengths(logit_map, self.card.heatmap_floor, self.card.heatmap_scale),
+            strengths=heatmap.to_strengths(logit_map, card.heatmap_floor, card.heatmap_scale),
         )
 
     def _check_advice(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
@@ -133,11 +150,23 @@ class Predictor:
         return verdict if helps else replace(verdict, kind=OTHER)
 
 
+def _triage(card: Card, probability: float, verdict: Verdict, doubtful: bool) -> str:
+    """Tell what the film settles: nothing where it is unlike the training films or in doubt."""
+    if not (verdict.familiar or verdict.refused):
+        return UNFAMILIAR
+    return UNCERTAIN if doubtful else card.triage(probability)
+
+
 def _warn(film: Film, verdict: Verdict) -> list[str]:
     """List what leaves the answer in doubt: a film with one of these warnings is neither ruled in nor out."""
     warnings = []
     if verdict.refused:
         warnings.append(f"Read only because you asked for it: this is {verdict.reason}. The answer means nothing.")
+    elif not verdict.familiar:
+        warnings.append(
+            "The film is unlike those that the model learned from: thresholds chosen on them do not hold for it, so "
+            "nothing is ruled in or out."
+        )
     elif verdict.doubtful:
         warnings.append("The picture hardly looks like a frontal chest film. Check it before you trust the answer.")
     if min(film.width, film.height) < SMALL_SIDE:

@@ -16,11 +16,12 @@ def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[s
     """Write a profile for the model of `card`; its name is the file's.
 
     `points` has rule, threshold and figures of each operating point (`evaluation.thresholds`), `films` the number of
-    films by label, `note` what a reader must know about the choice.
+    films by label, `note` what a reader must know about the choice. They hold for the card's population.
     """
     contents = {
         "name": path.stem,
         "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
+        "population": card.population,
         "default_operating_point": card.default_operating_point,
         "operating_points": points,
         "films": films,
@@ -32,14 +33,15 @@ def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[s
 
 
 def apply_profile(card: Card, path: Path) -> Card:
-    """Replace the card's operating points by those of the profile at `path`.
+    """Replace the operating points of one of the card's populations by those of the profile at `path`.
 
     Raises:
-        ModelError: the profile is missing, incomplete or damaged, or was made for another model.
+        ModelError: the profile is missing, incomplete or damaged, or was made for another model or population.
     """
     contents = read_json(path, "site profile")
     try:
         name, model = str(contents["name"]), contents["model"]["sha256"]
+        population = contents.get("population", card.population)
         thresholds, default = read_points(contents)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The site profile {path} is incomplete or damaged: {error!r}.") from None
@@ -48,7 +50,14 @@ def apply_profile(card: Card, path: Path) -> Card:
             f"Expected a site profile for the model with SHA-256 {card.sha256}, received one for {model} in {path}. "
             "Evaluate this model on the site's films again."
         )
-    return replace(card, thresholds=thresholds, default_operating_point=default, profile=name)
+    if population not in card.populations:
+        raise ModelError(
+            f"Expected a site profile for {' or '.join(card.populations)}, received one for {population} in {path}."
+        )
+    own = replace(card.populations[population], thresholds=thresholds)
+    populations = {**card.populations, population: own}
+    card = replace(card, populations=populations, default_operating_point=default, profile=name)
+    return replace(card, **populations[card.population].numbers())
 
 
 def apply_settings(card: Card) -> Card:

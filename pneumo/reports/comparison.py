@@ -82,7 +82,7 @@ def measure_misled(predictor: "Predictor", parts: dict[str, list[Example]]) -> d
     watched = set(parts["validation"])
     inside = np.array([example in watched for example in every])
     films = [example for example in every if example in watched]
-    raw = np.array([predictor.logit_map(decode(e.path.read_bytes(), card.size).pixels).mean() for e in films])
+    raw = np.array([predictor.logit(decode(e.path.read_bytes(), card.size).pixels) for e in films])
     result = audit(
         np.array([film.target for film in films]),
         score_films(every)[inside],

@@ -50,6 +50,10 @@ _GATED = {
         "all; measured by gates taught without them",
     ),
     "other pictures": ("photographs", "all; measured by gates taught without them"),
+    "photograph": ("photographs", "all; measured by gates taught without them"),
+    "lateral": ("lateral chest films", "all; measured by gates taught without them"),
+    "ct": ("CT slices", "all; measured by gates taught without them"),
+    "body_part": ("films of other parts of the body", "all; measured by gates taught without them"),
     "drawn pictures": ("one grey, noise, gradients, text", "others, drawn alike"),
     "upside_down": ("internal test, upside down", "{} films of train"),
     "sideways": ("internal test, on its side", "{} films of train"),
@@ -193,13 +197,15 @@ def tabulate_refusals(gate: Mapping) -> list[tables.Row]:
     taught = gate["taught"] | gate["of folders"]
     rows = []
     for name, found in gate["measured"].items():
-        words, source = _GATED.get(name, (name, "others" if name in taught else "nothing"))
+        group, _, population = name.partition(", ")  # of a card of several populations
+        words, source = _GATED.get(group, (group, "others" if group in taught else "nothing"))
+        words += f" ({population})" if population else ""
         n, share = found["n"], found["refused"]
         span = binomtest(round(share * n), n).proportion_ci(method="wilson")
         doubtful = max(0, found["doubtful"] - share)  # whatever is refused is doubtful, too
         interval = f"{write_percent(span.low)} to {write_percent(span.high)}"
         rows.append(
-            (words, n, write_percent(share), interval, write_percent(doubtful), source.format(taught.get(name)))
+            (words, n, write_percent(share), interval, write_percent(doubtful), source.format(taught.get(group)))
         )
     return rows
 

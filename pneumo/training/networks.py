@@ -5,6 +5,7 @@ Simonyan and Zisserman, arXiv 1409.1556; He et al., arXiv 1603.05027. VGG-16's l
 (n, H, W, 3) float32 RGB in 0..255.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,15 +75,16 @@ def load_imagenet(model: keras.Model) -> None:
         model.get_layer(name).set_weights([kernel, bias])
 
 
-def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
+def add_head(base: keras.Model, units: int, dropout: float, sharpness: float = 0.0) -> keras.Model:
     """Put the per-position head on `base`: -> probability of pneumonia (n, 1).
 
-    1×1 convolutions end in one logit a position, and the film's logit is their mean: that map is a class activation
-    map, `mean(map) == logit`, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
+    1×1 convolutions end in one logit a position, and the film's logit is their mean or, with a `sharpness`, a smooth
+    maximum (`heatmap.pool`): that map is a class activation map, with no backward pass (cf. Zhou et al., CVPR 2016,
+    arXiv 1512.04150).
     """
     x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
     x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, h, w, units)
-    return _end(base.input, keras.layers.Dropout(dropout, name="top_dropout2")(x))
+    return _end(base.input, keras.layers.Dropout(dropout, name="top_dropout2")(x), sharpness)
 
 
 def resnet50v2(size: int, dense: Sequence[int], dropout: float, imagenet: bool = False) -> keras.Model:
@@ -125,14 +127,30 @@ def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int
     return _end(inputs, keras.layers.Reshape((1, 1, x.shape[-1]), name="position")(x))
 
 
-def _end(inputs: keras.KerasTensor, x: keras.KerasTensor) -> keras.Model:
-    """Features of positions (n, h, w, c) -> one logit each, their mean, the probability of pneumonia (n, 1)."""
-    return _answer(inputs, keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x))
+def _end(inputs: keras.KerasTensor, x: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
+    """Features of positions (n, h, w, c) -> one logit each, the film's, the probability of pneumonia (n, 1)."""
+    return _answer(inputs, keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x), sharpness)
 
 
-def _answer(inputs: keras.KerasTensor, logit_map: keras.KerasTensor) -> keras.Model:
-    """Logits of positions (n, h, w, 1) -> their mean, the probability of pneumonia (n, 1)."""
-    logit = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)(logit_map)  # (n, 1)
+class SmoothMaximum(keras.layers.Layer):
+    """Logits of positions (n, h, w, 1) -> the film's (n, 1), as `heatmap.pool` computes it."""
+
+    def __init__(self, sharpness: float, **options: object) -> None:
+        super().__init__(**options)
+        self.sharpness = sharpness
+
+    def call(self, logit_map: keras.KerasTensor) -> keras.KerasTensor:
+        """Pool the map."""
+        positions = logit_map.shape[1] * logit_map.shape[2]
+        total = keras.ops.logsumexp(self.sharpness * logit_map, axis=(1, 2))  # (n, 1)
+        return (total - math.log(positions)) / self.sharpness
+
+
+def _answer(inputs: keras.KerasTensor, logit_map: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
+    """Logits of positions (n, h, w, 1) -> the film's (`heatmap.pool`), the probability of pneumonia (n, 1)."""
+    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)
+    pool = SmoothMaximum(sharpness, dtype="float32", name=LOGIT_NAME) if sharpness else mean
+    logit = pool(logit_map)  # (n, 1)
     return keras.Model(
         inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
     )
@@ -182,7 +200,7 @@ def map_model(model: keras.Model) -> keras.Model:
 
 
 def _map(model: keras.Model) -> keras.KerasTensor:
-    """Find the map whose mean is the film's logit."""
+    """Find the map that is pooled into the film's logit."""
     return model.get_layer(LOGIT_NAME).input
 
 

@@ -11,29 +11,25 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from pneumo import LABELS, __version__
 from pneumo.data.changes import EVERYDAY
-from pneumo.data.dataset import SPLIT_SEED, Example, content_hashes, fingerprint, load
-from pneumo.evaluation.metrics import evaluate
-from pneumo.evaluation.thresholds import DEFAULT, WANTED_SENSITIVITY, decide
-from pneumo.films.images import decode
-from pneumo.model import heatmap
-from pneumo.model.card import POINTS, Card, describe_file, read_card, sigmoid
+from pneumo.data.dataset import Example, load
+from pneumo.evaluation.thresholds import DEFAULT
+from pneumo.model.card import POINTS, Card, describe_file, read_card
 from pneumo.model.served import Served
 from pneumo.training import attribution, networks
 from pneumo.training.bases import base_receipt
-from pneumo.training.batches import Batches
 from pneumo.training.export import export
-from pneumo.training.gate import read_pictures, teach
+from pneumo.training.figures import agrees, measure, sort_by_population
+from pneumo.training.gate import teach
+from pneumo.training.pictures import list_files, read_others, read_pictures
 from pneumo.training.recipes import IMAGENET, TrainConfig
-from pneumo.training.statements import INTENDED_USE, LIMITS, PATIENTS, SOURCE
+from pneumo.training.statements import CHILD, state
 from pneumo.training.train import Trained, make_receipt
 
 CALIBRATION_FILMS = 200  # of the train part: on them the ranges that int8 must cover are measured
 PRECISIONS = ("int8", "float32")  # the first that agrees with the float32 network is served
-AUC_APART, SAME_LABEL = 0.002, 0.99  # it agrees if the AUCs differ by no more, and that share of the labels is the same
 
 
 def publish(
@@ -78,23 +74,26 @@ def _publish(
     shuffled = [parts["train"][i] for i in np.random.default_rng(config.seed).permutation(len(parts["train"]))]
     model = _write_top(trained, config, shuffled, files, contents)
     served = _write_served(model, config, shuffled, parts["validation"], path, files, contents)
+    populations = sort_by_population(parts)
+    side = config.film_size if config.steps else config.size
     contents["gate"] = teach(
         lambda film: served.look(film)[1],
-        {part: load(parts[part], config.film_size if config.steps else config.size) for part in parts},
-        read_pictures(others),
-        read_pictures(elsewhere),
+        {name: {part: load(films, side) for part, films in own.items()} for name, own in populations.items()},
+        read_others(others),
+        read_pictures(list_files(elsewhere)),
         files["gate"],
     )
     contents["files"]["gate"] = describe_file(files["gate"])
-    _measure(model, served, config, parts, contents)
-    contents["data"] = SOURCE | {
-        "patients": PATIENTS,
-        "split": f"train folder by patient, 80/10/10, stratified by aetiology, seed {SPLIT_SEED}",
-        "parts": {part: _describe(examples) for part, examples in parts.items()},
-    }
+    figures = {name: measure(model, served, config, own, name) for name, own in populations.items()}
+    if len(figures) == 1:
+        contents |= figures[CHILD] | {"heatmap": contents["heatmap"] | figures[CHILD]["heatmap"]}
+    else:
+        for name in ("calibration", "operating_points"):  # every population has its own
+            del contents[name]
+        contents["heatmap"] = {key: value for key, value in contents["heatmap"].items() if key == "attribution"}
+        contents["populations"] = figures
     contents["receipt"] = make_receipt(config, trained, base_name, recipe) | {"base": origin}
-    contents["intended_use"] = INTENDED_USE
-    contents["limits"] = LIMITS
+    contents |= state(populations)
     _write_card(contents, path, tuple(files))
 
 
@@ -142,7 +141,7 @@ def _write_top(
     model = networks.build(config.network, config.size, **config.options)
     for weights in filter(None, (files.get("base"), trained.weights)):
         networks.load_layers(model, weights)
-    if config.network != "vgg16":
+    if config.network != "vgg16" or config.options.get("sharpness"):  # a smooth maximum's map was taught where to look
         shutil.copyfile(trained.weights, files["top"])
         return model
     films = load(train[: attribution.FILMS], config.size, config.steps)
@@ -169,7 +168,8 @@ def _write_served(
     contents["parameters"] = model.count_params()
     contents["output"] = {
         "shape": positions,
-        "meaning": "logits of positions; their mean is the film's logit",
+        "meaning": "logits of positions; pooled with this sharpness (0: their mean) they are the film's logit",
+        "sharpness": config.options.get("sharpness", 0.0),
         "features": halves,
     }
     # The quantizer's ranges are moving averages of what it sees: calibrated on films as they are, it clips the values
@@ -180,77 +180,11 @@ def _write_served(
         contents["precision"] = precision
         contents["files"] = {role: describe_file(file) for role, file in files.items() if role != "gate"}
         served = Served(_write_card(contents, path, ("served",)))
-        if _agrees(model, validation, config, _maps(served, validation, config)):
+        if agrees(model, served, validation, config):
             break
     return served
-
-
-def _measure(
-    model: keras.Model, served: Served, config: TrainConfig, parts: dict[str, list[Example]], contents: dict
-) -> None:
-    """Choose calibration, operating points and heat map scale on validation; measure both held-out parts."""
-    held_out = ("validation", "internal_test")
-    maps = {part: _maps(served, parts[part], config) for part in held_out}
-    target = {part: np.array([e.target for e in parts[part]]) for part in held_out}
-    logit = {part: maps[part].mean(axis=(1, 2)) for part in held_out}
-    patients = {part: [e.patient for e in parts[part]] for part in held_out}
-    contents |= decide({part: (target[part], logit[part], patients[part]) for part in held_out})
-    slope, intercept = contents["calibration"]["slope"], contents["calibration"]["intercept"]
-    threshold = contents["operating_points"][DEFAULT]["threshold"]
-    contents["heatmap"] |= heatmap.choose_scale(maps["validation"], target["validation"])
-    contents["metrics"] = {
-        part: evaluate(target[part], sigmoid(slope * logit[part] + intercept), threshold, patients[part])
-        for part in held_out
-    }
-    contents["agreement"] = _compare(model, parts["internal_test"], config, maps["internal_test"], contents)
 
 
 def _write_card(contents: dict, path: Path, roles: tuple[str, ...]) -> Card:
     path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return read_card(path, roles=roles)
-
-
-def _maps(served: Served, examples: list[Example], config: TrainConfig) -> np.ndarray:
-    """Compute the served model's maps of logits: (n, h, w) float32."""
-    return np.stack([served.look(decode(e.path.read_bytes(), config.size).pixels)[0] for e in examples])
-
-
-def _float_logits(model: keras.Model, examples: list[Example], config: TrainConfig) -> np.ndarray:
-    """Compute the logits of the float32 Keras model: (n,)."""
-    films = load(examples, config.size, config.steps)
-    batches = Batches(films, np.zeros(len(films)), config.size, config.batch)
-    return networks.map_model(model).predict(batches, verbose=0).mean(axis=(1, 2, 3))
-
-
-def _agrees(model: keras.Model, examples: list[Example], config: TrainConfig, served: np.ndarray) -> bool:
-    """Tell whether the served maps agree with the float32 model: in AUC, and in the label of most films."""
-    target = np.array([e.target for e in examples])
-    full, small = _float_logits(model, examples, config), served.mean(axis=(1, 2))
-    apart = abs(roc_auc_score(target, full) - roc_auc_score(target, small))
-    # at what becomes the threshold: a quantile of validation's pneumonias
-    floors = (np.quantile(logit[target == 1], 1 - WANTED_SENSITIVITY) for logit in (full, small))
-    above = [logit >= floor for logit, floor in zip((full, small), floors, strict=True)]
-    return bool(apart <= AUC_APART and np.mean(above[0] == above[1]) >= SAME_LABEL)
-
-
-def _compare(model: keras.Model, examples: list[Example], config: TrainConfig, served: np.ndarray, card: dict) -> dict:
-    """Compare the float32 Keras model with the served one on the internal test."""
-    target = np.array([e.target for e in examples])
-    slope, intercept = card["calibration"]["slope"], card["calibration"]["intercept"]
-    threshold = card["operating_points"][DEFAULT]["threshold"]
-    logits = _float_logits(model, examples, config), served.mean(axis=(1, 2))
-    full, small = (sigmoid(slope * logit + intercept) for logit in logits)
-    return {
-        "n": len(target),
-        "auc_float": float(roc_auc_score(target, full)),
-        "auc_served": float(roc_auc_score(target, small)),
-        "same_label": float(np.mean((full >= threshold) == (small >= threshold))),
-        "largest_probability_difference": float(np.abs(full - small).max()),
-        "mean_probability_difference": float(np.abs(full - small).mean()),
-    }
-
-
-def _describe(examples: list[Example]) -> dict:
-    counts = {label: sum(e.label == label for e in examples) for label in LABELS}
-    patients = len({e.patient for e in examples})
-    return {"n": len(examples), **counts, "patients": patients, "fingerprint": fingerprint(content_hashes(examples))}

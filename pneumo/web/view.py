@@ -19,7 +19,10 @@ PREVIEW_SIDE = 1024
 
 
 def render_page(
-    results: list[dict] | None = None, problem: dict | None = None, operating_point: str | None = None
+    results: list[dict] | None = None,
+    problem: dict | None = None,
+    operating_point: str | None = None,
+    population: str | None = None,
 ) -> str:
     """Return the whole page, with the `results` of `read_for_page` or with the `problem` of the whole request."""
     service = get_service()
@@ -29,6 +32,7 @@ def render_page(
         results=results or [],
         problem=problem,
         operating_point=operating_point or card.default_operating_point,
+        population=population,
         model=card.contents,
         samples=[path.name for path in service.samples],
         formats=["WebP" if name == "WEBP" else name for name in FORMATS],
@@ -37,12 +41,14 @@ def render_page(
     )
 
 
-def read_for_page(name: str, data: bytes, service: Service, request_id: str, operating_point: str, force: bool) -> dict:
+def read_for_page(
+    name: str, data: bytes, service: Service, request_id: str, operating_point: str, force: bool, population: str | None
+) -> dict:
     """Read one film; return all that the templates show of it, or its `problem` where it is refused."""
     result = {"name": name, "bytes": len(data), "problem": None, "forced": force, "read_at": datetime.now(UTC)}
     started = time.perf_counter()
     try:
-        prediction = service.predictor.predict(data, operating_point, force)
+        prediction = service.predictor.predict(data, operating_point, force, population)
     except PneumoError as error:
         service.metrics.refused(error.error)
         return result | {"problem": error.members()}

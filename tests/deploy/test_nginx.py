@@ -66,7 +66,7 @@ def test_compose_keeps_the_app_to_itself_and_off_the_disk():
     writable = proxy["tmpfs"][0].partition(":")[0]
     assert {proxy["environment"][name] for name in ("PROXY_TEMP", "PROXY_FILES")} == {writable}
     assert proxy["environment"]["NGINX_ENVSUBST_OUTPUT_DIR"] == writable
-    assert proxy["command"] == ["nginx", "-c", f"{writable}/nginx.conf"]
+    assert proxy["command"] == ["nginx", "-e", "stderr", "-c", f"{writable}/nginx.conf"]
     assert (ROOT / proxy["volumes"][0].partition(":")[0]).samefile(TEMPLATES)
     assert proxy["depends_on"] == {"app": {"condition": "service_healthy"}}
     assert "\nHEALTHCHECK " in (ROOT / "Dockerfile").read_text()

@@ -59,6 +59,28 @@ def test_a_good_card_is_read(card):
     assert describe_file(read.file("served")) == card.contents["files"]["served"]
 
 
+def test_a_card_of_several_populations_has_numbers_of_each(card):
+    """The first is the one that the card speaks of; what is the same for all of them stands outside."""
+    whole = card.contents
+    child = {name: whole.pop(name) for name in ("operating_points", "calibration")} | {"ages": [1, 5]}
+    adult = {
+        "ages": [18, None],
+        "operating_points": points(0.5, 0.5, 0.875),
+        "calibration": {"slope": 1, "intercept": 3},
+        "heatmap": {"floor": 7},
+    }
+    read = card(populations={"child": child, "adult": adult})
+    assert (read.population, read.slope, read.threshold) == ("child", 2.0, 0.25)
+    assert {name: one.ages for name, one in read.populations.items()} == {"child": (1, 5), "adult": (18, None)}
+    assert read.contents["operating_points"] == child["operating_points"]
+    grown = read.for_population("adult")
+    assert (grown.slope, grown.intercept, grown.threshold, grown.rule_in) == (1.0, 3.0, 0.5, 0.875)
+    assert (grown.heatmap_floor, grown.heatmap_scale) == (7.0, 4.0)
+    assert grown.contents["calibration"] == adult["calibration"]
+    with pytest.raises(ModelError, match="slope"):
+        card(populations={"child": child, "adult": adult | {"calibration": {"slope": -1, "intercept": 3}}})
+
+
 def test_another_file_under_the_models_name_is_refused(card):
     card.folder.joinpath("model.tflite").write_bytes(b"abd")
     received = hashlib.sha256(b"abd").hexdigest()

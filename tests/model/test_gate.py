@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -16,7 +17,7 @@ from pneumo.errors import ModelError, NotChestFilmError
 from pneumo.films.film import MIN_SIDE
 from pneumo.model.card import read_card
 from pneumo.model.gate import KINDS, Gate, flatten, read_gate
-from pneumo.training import gate as gate_training
+from pneumo.training import pictures
 from tests.support.films import SAMPLES, MeanGrey
 
 
@@ -29,11 +30,12 @@ def encoded(pixels):
 @pytest.fixture
 def by_hand():
     """Two features; the first speaks for each kind after the first, the second only makes distance."""
-    weights = np.zeros((2, len(KINDS)), np.float32)
+    weights = np.zeros((2, 5), np.float32)
     weights[0, 1] = 1
     limits = {"least_frontal": 0.1, "sure_frontal": 0.2, "largest_distance": 5.0, "sure_distance": 4.0}
     bias = np.array([0, 0, -50, -50, -50], np.float32)
-    return Gate(weights, bias, np.array([0, 1], np.float32), np.eye(2, dtype=np.float32), **limits)
+    kinds = ("frontal", "upside_down", "sideways", "lateral", "other")
+    return Gate(kinds, weights, bias, np.array([[0, 1]], np.float32), np.eye(2, dtype=np.float32), **limits)
 
 
 def test_share_and_distance_by_hand(by_hand):
@@ -61,6 +63,27 @@ def test_share_and_distance_by_hand(by_hand):
 def test_limits_by_hand(by_hand, x, y, kind, refused, doubtful):
     verdict = by_hand.judge(np.array([x, y], np.float32))
     assert (verdict.kind, verdict.refused, verdict.doubtful) == (kind, refused, doubtful)
+
+
+def test_distance_is_that_to_the_nearest_population(by_hand):
+    two = replace(by_hand, centre=np.array([[0, 1], [10, 1]], np.float32))
+    near_second = two.judge(np.array([10, 4], np.float32))
+    assert near_second.distance == pytest.approx(math.sqrt(9 / 2))
+    assert near_second.familiar
+    # its features are told from the first centre, as ever: x = 10 speaks for the second kind
+    assert (near_second.kind, near_second.refused) == ("upside_down", True)
+    between = two.judge(np.array([-1, 1 + 6.0], np.float32))
+    assert (between.familiar, between.refused, between.doubtful) == (False, False, True)
+
+
+def test_every_kind_has_its_words():
+    limits = {"least_frontal": 0.5, "sure_frontal": 0.6, "largest_distance": 9.0, "sure_distance": 9.0}
+    zeros, n = np.zeros((1, 1), np.float32), len(KINDS)
+    gate = Gate(KINDS, np.zeros((1, n), np.float32), np.zeros(n, np.float32), zeros, zeros, **limits)
+    for number, kind in enumerate(KINDS[1:], 1):
+        verdict = replace(gate, bias=9 * np.eye(n, dtype=np.float32)[number]).judge(np.zeros(1, np.float32))
+        assert (verdict.kind, verdict.refused) == (kind, True)
+        assert len(verdict.reason) > 10
 
 
 def test_features_are_logarithms_in_the_order_of_the_outputs():
@@ -108,7 +131,7 @@ def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, 
     found = {"upside_down": 0, "sideways": 0, "negative": 0}
     for film in small_films.values():
         for kind in found:
-            (picture,) = gate_training.turn(film[None], kind)
+            (picture,) = pictures.turn(film[None], kind)
             verdict = predictor.gate.judge(predictor.look(np.ascontiguousarray(picture))[1])
             assert verdict.refused
             found[kind] += verdict.kind == kind
@@ -117,7 +140,7 @@ def test_shipped_gate_lets_films_pass_and_names_how_a_film_is_turned(predictor, 
 
 def test_shipped_gate_refuses_what_is_drawn(predictor):
     rng = np.random.default_rng(5)  # not the seed that taught it
-    for picture in (p for _ in range(5) for p in gate_training.draw(rng)):
+    for picture in (p for _ in range(5) for p in pictures.draw(rng)):
         with pytest.raises(NotChestFilmError):
             predictor.predict(encoded(picture))
 
@@ -164,75 +187,19 @@ def test_card_tells_how_many_are_refused(predictor):
     assert drawn["doubtful"] == 1  # what is not refused is doubted
 
 
-def test_shuffled_film_has_the_same_tiles_in_another_order():
-    film = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    other = gate_training.shuffle(film, 2, np.random.default_rng(0))
-    assert sorted(other.ravel()) == sorted(film.ravel())
-    assert not np.array_equal(other, film)
-    assert sorted(t.sum() for t in (film[:4, :4], film[:4, 4:], film[4:, :4], film[4:, 4:])) == sorted(
-        t.sum() for t in (other[:4, :4], other[:4, 4:], other[4:, :4], other[4:, 4:])
-    )
-
-
-def test_turned_films():
-    film = np.array([[1, 2], [3, 4]], np.uint8)
-    assert gate_training.turn(film[None], "upside_down")[0].tolist() == [[4, 3], [2, 1]]
-    clockwise, back = gate_training.turn(np.stack([film, film]), "sideways")
-    assert (clockwise.tolist(), back.tolist()) == ([[3, 1], [4, 2]], [[2, 4], [1, 3]])
-    assert gate_training.turn(film[None], "negative")[0].tolist() == [[254, 253], [252, 251]]
-
-
-def test_pictures_of_one_patient_are_in_one_fold(tmp_path):
-    names = ["1_000", "1_001", "2_000", "3_000", "3_001"]
-    for grey, name in enumerate([*(f"0000000{name}" for name in names), "IMG_0000", "IMG_0001", "IMG_0002"]):
-        Image.new("L", (40, 40), grey).save(tmp_path / f"{name}.png")
-    (tmp_path / "note.txt").write_text("no picture")
-    found, folds = gate_training.read_pictures(tmp_path)
-    assert [picture[0, 0] for picture in found] == list(range(8))
-    assert folds.tolist() == [0, 0, 1, 2, 2, 3, 0, 1]
-    assert [len(one) for one in gate_training.read_pictures(None)] == [0, 0]
-
-
-def test_teaching_tells_two_sorts_apart(tmp_path):
-    """Films are dark above and bright below; everything else in the world is the other way round or even."""
-    rng = np.random.default_rng(0)
-    film = np.repeat([[40], [200]], 16, axis=0) + np.zeros((32, 32))
-    films = {part: (film + rng.normal(0, 5, (n, 32, 32))).astype(np.uint8) for part, n in PARTS.items()}
-    halves = lambda picture: np.array([h.mean() / 100 for h in np.array_split(picture, 2)], np.float32)  # noqa: E731
-    said = gate_training.teach(halves, films, *NO_FOLDERS, tmp_path / "gate.npz")
-    gate = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
-    assert gate.judge(halves(film)).refused is False
-    assert gate.judge(halves(film[::-1])).refused
-    assert gate.judge(halves(np.full((9, 9), 250))).refused
-    assert said["of folders"] == {"frontal films elsewhere": 0, "other pictures": 0}
-    assert said["measured"]["validation"]["n"] == PARTS["validation"]
-    assert said["measured"]["upside_down"]["refused"] == 1
-    assert "other pictures" not in said["measured"]
-    # what nobody else is like is refused by the gate that was taught without it, not by the one that was taught by all
-    odd = np.full((8, 8), 120, np.uint8)
-    odd[:4] = 60
-    elsewhere = [film.astype(np.uint8)] * 300 + [odd] * 300, np.repeat([0, 1], 300)
-    said = gate_training.teach(halves, films, NO_FOLDERS[0], elsewhere, tmp_path / "gate.npz")
-    assert said["of folders"]["frontal films elsewhere"] == 600
-    assert said["measured"]["frontal films elsewhere"]["refused"] == 0.5
-    taught = read_gate((tmp_path / "gate.npz").read_bytes(), said["limits"])
-    assert taught.judge(halves(odd)).frontal > 0.8 > gate.judge(halves(odd)).frontal
-
-
-NO_FOLDERS = (([], np.array([], int)), ([], np.array([], int)))
-PARTS = {"train": 60, "validation": 40, "internal_test": 20}
-
-
 def test_a_broken_gate_is_refused(tmp_path):
     card = read_card()
-    limits = card.contents["gate"]["limits"]
+    told = card.contents["gate"]
     with pytest.raises(ModelError, match="incomplete or damaged"):
         read_gate(card.read("gate"), {})
     with np.load(card.file("gate")) as stored:
         arrays = dict(stored)
+    for spoilt in (told | {"kinds": told["kinds"][:4]}, told | {"kinds": ["frontal", "a", "b", "c", "other"]}):
+        with pytest.raises(ModelError, match="do not fit together"):
+            read_gate(card.read("gate"), spoilt)
     np.savez(tmp_path / "gate.npz", **arrays | {"bias": arrays["bias"][:2]})
     with pytest.raises(ModelError, match="do not fit together"):
-        read_gate((tmp_path / "gate.npz").read_bytes(), limits)
+        read_gate((tmp_path / "gate.npz").read_bytes(), told)
     (tmp_path / "gate.npz").write_bytes(b"nothing")
     with pytest.raises(ModelError):
-        read_gate((tmp_path / "gate.npz").read_bytes(), limits)
+        read_gate((tmp_path / "gate.npz").read_bytes(), told)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pneumo.model.heatmap import (
     choose_scale,
     describe_coverage,
     draw_overlay,
+    pool,
     to_data_uri,
     to_strengths,
 )
@@ -96,3 +98,12 @@ def test_data_uri_keeps_colours_and_transparency():
     again = Image.open(io.BytesIO(base64.b64decode(body)))
     np.testing.assert_array_equal(np.asarray(again.convert("RGBA")), np.asarray(picture.convert("RGBA")))
     assert to_data_uri(Image.new("L", (8, 8)), "JPEG", quality=80).startswith("data:image/jpeg;base64,")
+
+
+def test_pooling_lies_between_mean_and_maximum():
+    maps = np.array([[[0.0, 0.0], [0.0, math.log(5)]], [[2.0, 2.0], [2.0, 2.0]]])
+    np.testing.assert_allclose(pool(maps, 0), [math.log(5) / 4, 2])
+    np.testing.assert_allclose(pool(maps, 1), [math.log(2), 2])  # (1 + 1 + 1 + 5) / 4 = 2
+    np.testing.assert_allclose(pool(maps, 2), [math.log(7) / 2, 2])  # (1 + 1 + 1 + 25) / 4 = 7
+    assert pool(1000 * maps[0], 5) == pytest.approx(1000 * math.log(5) - math.log(4) / 5)
+    assert pool(maps[0], 0) == maps[0].mean()

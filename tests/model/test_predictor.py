@@ -70,7 +70,7 @@ def test_label_and_json_of_a_model_that_says_the_mean_grey():
     assert (below.label, at.label) == ("NORMAL", "PNEUMONIA")
     assert at.probability == pytest.approx(0.4)
     assert list(at.to_json()) == [
-        "label", "probability", "threshold", "operating_point", "triage", "model", "image", "warnings"
+        "label", "probability", "threshold", "operating_point", "triage", "population", "model", "image", "warnings"
     ]  # fmt: skip
     assert at.to_json()["image"] == {"format": "PNG", "width": 96, "height": 64}
     json.dumps(at.to_json(), allow_nan=False)

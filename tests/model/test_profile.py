@@ -10,7 +10,7 @@ from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
 from pneumo.model.profile import apply_profile, apply_settings, write_profile
 from tests.support.cli import run
-from tests.support.films import SAMPLES
+from tests.support.films import SAMPLES, TwoPopulations
 
 POINTS = {"screening": {"threshold": 0.0001}, "balanced": {"threshold": 0.0002}, "specific": {"threshold": 0.9999}}
 
@@ -31,6 +31,17 @@ def test_thresholds_are_the_profiles_and_all_else_the_cards(profile):
     assert site.model == card.model | {"profile": "ward-3"}
     assert (site.slope, site.intercept, site.sha256) == (card.slope, card.intercept, card.sha256)
     assert "profile" not in card.model
+
+
+def test_a_profile_holds_for_the_population_of_its_films(tmp_path):
+    card, path = TwoPopulations().card, tmp_path / "ward-3.json"
+    write_profile(path, card.only("adult"), POINTS, {"n": 2}, "Few films.")
+    site = apply_profile(card, path)
+    assert (site.thresholds, site.slope) == (card.thresholds, card.slope)
+    adult = site.for_population("adult")
+    assert (adult.threshold, adult.intercept, adult.profile) == (0.0002, -1.0, "ward-3")
+    with pytest.raises(ModelError, match="Expected a site profile for child, received one for adult"):
+        apply_profile(card.only("child"), path)
 
 
 def test_a_profile_of_another_model_is_refused(mean_grey, profile):

@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -20,6 +18,7 @@ from pneumo.model.card import read_card
 from pneumo.reports import document
 from pneumo.reports.document import ROOT, SOURCES, read_measured
 from pneumo.reports.pages import render
+from tests.support.server import free_port, until
 
 
 def test_figures_are_current():
@@ -29,7 +28,7 @@ def test_figures_are_current():
 
 def test_measurements_are_of_the_shipped_model():
     card = read_card()
-    for name in ("serving", "sizes", "batch"):
+    for name in ("serving", "sizes"):
         measured = json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
         assert measured["model"] == {"name": card.name, "version": card.version}
     for name in ("internal_test/metrics", "audit/metrics", "audit_internal_test/metrics", "reliability"):
@@ -177,18 +176,12 @@ def test_the_package_contains_its_templates():
 
 
 def test_python_app_py_serves():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"PORT": str(port)}
     server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/health/ready"
     try:
-        for _ in range(100):
-            try:
-                answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5)
-                break
-            except urllib.error.URLError:
-                time.sleep(0.1)
+        answer = until(lambda: urllib.request.urlopen(address, timeout=5), "an answer from Flask's own server")
         assert json.load(answer)["ready"] is True
     finally:
         server.terminate()

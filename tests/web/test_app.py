@@ -18,7 +18,8 @@ from PIL import Image
 from app import create_app
 from pneumo.films.film import MAX_PIXELS
 from tests.reliability.hostile import png_of
-from tests.support.films import SAMPLES
+from tests.support.dicom import dicom
+from tests.support.films import SAMPLES, TwoPopulations
 from tests.support.server import ROOT, environment, free_port, until
 from tests.support.web import conforms
 
@@ -108,7 +109,7 @@ def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
         assert sentence in page
         assert f'data-triage="{words[0]}"' in page
         assert ('<b class="open">uncertain</b>' in page) == (words[0] == "uncertain")  # beside the label
-        assert '<option value="specific" selected>' in page
+        assert re.search('<option value="specific" data-gave="[^"]*" selected>', page)
         assert 'predict?operating_point=specific"</pre>' in page
 
 
@@ -308,3 +309,39 @@ def test_a_probability_is_told_on_its_side_of_the_other_number(client):
     assert (number(0.77878, 0.7788), number(0.7788, 0.77878)) == ("0.77878", "0.7788")
     assert (number(0.7788, 0.7745), number(0.5, 0.5)) == ("0.78", "0.50")
     assert "0.99" in number(0.9961, 0.7788)
+
+
+def test_population_by_query_form_and_age():
+    """60 % grey: PNEUMONIA with 0.60 for a child, NORMAL with 0.36 for an adult, see `TwoPopulations`."""
+    client = create_app({"PREDICTOR": TwoPopulations(), "TESTING": True}).test_client()
+    film = dicom(np.full((300, 300), 153, np.uint8))
+    answers = {}
+    for name in ("child", "adult"):
+        answer = client.post(f"/predict?population={name}", data=film, content_type="application/dicom").json
+        conforms(client, answer, "Answer")
+        assert answer["population"] == {"name": name, "by": "request"}
+        answers[name] = answer["label"], round(answer["probability"], 2)
+        form = {"file": (io.BytesIO(film), "IM0001"), "population": name}
+        page = client.post("/", data=form, headers={"Accept": "text/html"}).text
+        assert f'data-population="{name}"' in page
+        assert f'<option value="{name}" selected' in page
+        assert f"/predict?population={name}" in page, "the command that gives the same"
+    assert answers == {"child": ("PNEUMONIA", 0.6), "adult": ("NORMAL", 0.36)}
+    page = client.post("/", data={"file": (io.BytesIO(film), "IM0001"), "population": "adult"}).text
+    assert "rule-out below 0.75" in page, "the adults' points, not the children's"
+    old = dicom(np.full((300, 300), 153, np.uint8), PatientAge="065Y")
+    answer = client.post("/predict", data=old, content_type="application/dicom").json
+    assert answer["population"] == {"name": "adult", "by": "age"}
+
+
+def test_an_unknown_population_is_refused(mean_grey):
+    for predictor, known in ((mean_grey, "child"), (TwoPopulations(), "child, adult")):
+        client = create_app({"PREDICTOR": predictor, "TESTING": True}).test_client()
+        film = SAMPLES[0].read_bytes()
+        for answer in (
+            client.post("/predict?population=old", data=film, content_type="image/jpeg"),
+            client.post("/", data={"file": (io.BytesIO(film), "a.jpeg"), "population": "old"}),
+        ):
+            assert (answer.status_code, answer.json["error"]) == (400, "unknown_population")
+            assert answer.json["detail"] == f"Expected one of {known}, received 'old'."
+    assert 'name="population"' not in create_app({"PREDICTOR": mean_grey}).test_client().get("/").text

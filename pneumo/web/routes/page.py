@@ -22,10 +22,12 @@ def page_answer() -> tuple[str, int]:
 
     Raises:
         NoFileError: the form names a sample film that does not exist.
-        PneumoError: see `read_uploads` and `Card.operating_point`.
+        PneumoError: see `read_uploads`, `Card.operating_point` and `Card.check_population`.
     """
     service = get_service()
-    operating_point = service.predictor.card.operating_point(request.form.get("operating_point"))
+    card = service.predictor.card
+    operating_point = card.operating_point(request.form.get("operating_point"))
+    population = card.check_population(request.form.get("population") or None)
     if name := request.form.get("sample"):
         files = [(path.name, path.read_bytes()) for path in service.samples if path.name == name]
         if not files:
@@ -33,11 +35,11 @@ def page_answer() -> tuple[str, int]:
     else:
         files = read_uploads()
     force = request.form.get("force") == "1"
-    options = service, g.request_id, operating_point, force
+    options = service, g.request_id, operating_point, force, population
     results = [service.queue.read(read_for_page, name, data, *options) for name, data in files]
     problems = [result["problem"] for result in results if result["problem"]]
     g.outcome = summarize(len(results), problems)
     status = problems[0]["status"] if len(problems) == len(results) else 200
     if request.headers.get("X-Fragment"):
-        return render_template("_results.html", results=results, model=service.predictor.card.contents), status
-    return render_page(results, operating_point=operating_point), status
+        return render_template("_results.html", results=results, model=card.contents), status
+    return render_page(results, operating_point=operating_point, population=population), status

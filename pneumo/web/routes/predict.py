@@ -15,11 +15,13 @@ def predict() -> Response:
     """Read the films: one gives its answer or its problem, several a list with one entry for each.
 
     Raises:
-        PneumoError: see `read_uploads`, `Card.operating_point` and, for a single film, `Predictor.predict`.
+        PneumoError: see `read_uploads`, `Card.operating_point`, `Card.check_population` and, for a single film,
+            `Predictor.predict`.
     """
     service = get_service()
     operating_point = service.predictor.card.operating_point(request.args.get("operating_point"))
-    options = operating_point, _is_set("force"), _is_set("heatmap")
+    population = service.predictor.card.check_population(request.args.get("population"))
+    options = operating_point, population, _is_set("force"), _is_set("heatmap")
     films = [data for _, data in read_uploads()]
     if len(films) == 1:
         entry = service.queue.read(_read, service, films[0], *options)
@@ -36,8 +38,10 @@ def predict() -> Response:
     return jsonify({"predictions": entries, "request_id": g.request_id})
 
 
-def _read(service: Service, data: bytes, operating_point: str, force: bool, with_map: bool) -> dict:
-    prediction = service.predictor.predict(data, operating_point, force)
+def _read(
+    service: Service, data: bytes, operating_point: str, population: str | None, force: bool, with_map: bool
+) -> dict:
+    prediction = service.predictor.predict(data, operating_point, force, population)
     service.metrics.read(prediction.label)
     answer = prediction.to_json()
     return answer | {"heatmap": draw(prediction)} if with_map else answer

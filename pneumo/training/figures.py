@@ -1,0 +1,122 @@
+"""What the card says of the served model on held-out films, for each population by itself.
+
+Calibration, operating points and the scale of the heat map are chosen on validation; the internal test is only
+measured.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from pneumo import LABELS
+from pneumo.data.dataset import OTHER, SPLIT_SEED, Example, content_hashes, fingerprint, load
+from pneumo.evaluation.metrics import evaluate
+from pneumo.evaluation.thresholds import DEFAULT, WANTED_SENSITIVITY, decide
+from pneumo.films.images import decode
+from pneumo.model import heatmap
+from pneumo.model.card import sigmoid
+from pneumo.model.served import Served
+from pneumo.training import networks
+from pneumo.training.batches import Batches
+from pneumo.training.recipes import TrainConfig
+from pneumo.training.statements import ADULT, ADULT_PATIENTS, ADULTS, AGES, CHILD, PATIENTS, SOURCE
+
+HELD_OUT = ("validation", "internal_test")
+AUC_APART, SAME_LABEL = 0.002, 0.99  # served and float32 agree if the AUCs differ by no more, and so many labels agree
+SPLIT = "by patient, 80/10/10, stratified by {}, seed {}"
+
+
+def sort_by_population(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[Example]]]:
+    """Sort the films of each part by the population in whose AGES the patient is.
+
+    Where nothing tells the age the patient is a child, as in the first source. Patients of other ages are left out:
+    they teach, but no figure is of them. A population without any film is left out, too.
+    """
+
+    def find(example: Example) -> str | None:
+        if example.age is None:
+            return CHILD
+        inside = (
+            n for n, (first, last) in AGES.items() if first <= example.age and (last is None or example.age <= last)
+        )
+        return next(inside, None)
+
+    sorted_films = {name: {part: [e for e in parts[part] if find(e) == name] for part in parts} for name in AGES}
+    return {name: own for name, own in sorted_films.items() if all(own.values())}
+
+
+def measure(
+    model: keras.Model, served: Served, config: TrainConfig, parts: Mapping[str, Sequence[Example]], name: str
+) -> dict:
+    """Choose calibration, operating points and heat map scale of one population, and measure both held-out parts."""
+    maps = {part: _read_maps(served, parts[part], config) for part in HELD_OUT}
+    target = {part: np.array([e.target for e in parts[part]]) for part in HELD_OUT}
+    logit = {part: heatmap.pool(maps[part], config.options.get("sharpness", 0.0)) for part in HELD_OUT}
+    patients = {part: [e.patient for e in parts[part]] for part in HELD_OUT}
+    figures = {"ages": list(AGES[name]), "data": _describe_films(parts, name)}
+    figures |= decide({part: (target[part], logit[part], patients[part]) for part in HELD_OUT})
+    del figures["default_operating_point"]  # the same for every population
+    slope, intercept = figures["calibration"]["slope"], figures["calibration"]["intercept"]
+    threshold = figures["operating_points"][DEFAULT]["threshold"]
+    figures["heatmap"] = heatmap.choose_scale(maps["validation"], target["validation"])
+    figures["metrics"] = {
+        part: evaluate(target[part], sigmoid(slope * logit[part] + intercept), threshold, patients[part])
+        for part in HELD_OUT
+    }
+    full = sigmoid(slope * _compute_logits(model, parts["internal_test"], config) + intercept)
+    small = sigmoid(slope * logit["internal_test"] + intercept)
+    figures["agreement"] = {
+        "n": len(full),
+        "auc_float": float(roc_auc_score(target["internal_test"], full)),
+        "auc_served": float(roc_auc_score(target["internal_test"], small)),
+        "same_label": float(np.mean((full >= threshold) == (small >= threshold))),
+        "largest_probability_difference": float(np.abs(full - small).max()),
+        "mean_probability_difference": float(np.abs(full - small).mean()),
+    }
+    return figures
+
+
+def agrees(model: keras.Model, served: Served, validation: Sequence[Example], config: TrainConfig) -> bool:
+    """Tell whether served and float32 model agree in each population: in AUC, and in the label of most films."""
+    for films in sort_by_population({"validation": validation}).values():
+        target = np.array([e.target for e in films["validation"]])
+        full = _compute_logits(model, films["validation"], config)
+        small = heatmap.pool(_read_maps(served, films["validation"], config), config.options.get("sharpness", 0.0))
+        apart = abs(roc_auc_score(target, full) - roc_auc_score(target, small))
+        # at what becomes the threshold: a quantile of validation's pneumonias
+        floors = (np.quantile(logit[target == 1], 1 - WANTED_SENSITIVITY) for logit in (full, small))
+        above = [logit >= floor for logit, floor in zip((full, small), floors, strict=True)]
+        if apart > AUC_APART or np.mean(above[0] == above[1]) < SAME_LABEL:
+            return False
+    return True
+
+
+def _read_maps(served: Served, examples: Sequence[Example], config: TrainConfig) -> np.ndarray:
+    """Compute the served model's maps of logits: (n, h, w) float32."""
+    return np.stack([served.look(decode(e.path.read_bytes(), config.size).pixels)[0] for e in examples])
+
+
+def _compute_logits(model: keras.Model, examples: Sequence[Example], config: TrainConfig) -> np.ndarray:
+    """Compute the logits of the float32 Keras model: (n,)."""
+    films = load(examples, config.size, config.steps)
+    batches = Batches(films, np.zeros(len(films)), config.size, config.batch)
+    maps = networks.map_model(model).predict(batches, verbose=0)[..., 0]
+    return heatmap.pool(maps, config.options.get("sharpness", 0.0))
+
+
+def _describe_films(parts: Mapping[str, Sequence[Example]], name: str) -> dict:
+    """Say where a population's films come from, and how many are in each part."""
+    source = ADULTS | {"patients": ADULT_PATIENTS} if name == ADULT else SOURCE | {"patients": PATIENTS}
+    split = (
+        "train folder " + SPLIT.format("aetiology", SPLIT_SEED) if name == CHILD else SPLIT.format("label", SPLIT_SEED)
+    )
+    return source | {"split": split, "parts": {part: _count(examples) for part, examples in parts.items()}}
+
+
+def _count(examples: Sequence[Example]) -> dict:
+    labels = (*LABELS, *((OTHER,) if any(e.label == OTHER for e in examples) else ()))
+    counts = {label: sum(e.label == label for e in examples) for label in labels}
+    patients = len({e.patient for e in examples})
+    return {"n": len(examples), **counts, "patients": patients, "fingerprint": fingerprint(content_hashes(examples))}
