@@ -81,7 +81,7 @@ def doubts(pixels: np.ndarray) -> list[str]:
         found.append(f"{white:.1%} of the film is pure white: what was brighter there is lost.")
     if (black := np.mean(middle <= 1)) > CLIPPED:
         found.append(f"{black:.1%} of the film's middle is pure black: what was darker there is lost.")
-    if (levels := effective(shares)) < LEVELS:
+    if np.ptp(seen) > 255 * BLANK and (levels := effective(shares)) < LEVELS:  # of one grey there is nothing to say
         found.append(f"The film has about {levels:.0f} greys between black and white: a film has more than {LEVELS}.")
     return found
 

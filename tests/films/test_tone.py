@@ -85,6 +85,7 @@ def test_a_film_of_few_greys_is_in_doubt():
     assert tone.doubts(RAMP // 4 * 4) == []  # 64
     (said,) = tone.doubts(RAMP // 16 * 16)  # 16, of which one is 0
     assert "15 greys" in said
+    assert tone.doubts(np.full((64, 64), 90, np.uint8)) == [], "of one grey, that it is empty says enough"
     assert len(tone.doubts(np.where(RAMP > 127, 255, 0).astype(np.uint8))) == 3
 
 
