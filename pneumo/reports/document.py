@@ -147,12 +147,15 @@ def answer(card: Card) -> dict:
     with (ROOT / GOLDEN).open(newline="", encoding="utf-8") as stream:
         row = next(row for row in csv.DictReader(stream) if row["file"] == SAMPLE)
     film = decode((ROOT / SAMPLE).read_bytes())
+    by = "pixels" if len(card.populations) > 1 else "model"  # the sample is no DICOM file
+    card = card.for_population(row["population"])
     return {
         "label": row["label"],
         "probability": float(row["probability"]),
         "threshold": card.threshold,
         "operating_point": card.default_operating_point,
         "triage": card.triage(float(row["probability"])),
+        "population": {"name": card.population, "by": by},
         "model": card.model,
         "image": {"format": film.format, "width": film.width, "height": film.height},
         "warnings": [],

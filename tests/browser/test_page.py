@@ -134,8 +134,8 @@ def test_no_text_of_the_bar_covers_another(open_page, predictor, points, width):
     card = dataclasses.replace(predictor.card, thresholds=thresholds)
 
     class Moved:
-        def predict(self, data, operating_point, force):
-            seen = predictor.predict(data, operating_point, force)
+        def predict(self, data, operating_point, force, population=None):
+            seen = predictor.predict(data, operating_point, force, population)
             return dataclasses.replace(seen, threshold=thresholds[operating_point], triage="uncertain")
 
     Moved.card = card
@@ -595,8 +595,8 @@ def test_what_a_film_without_colour_and_with_warnings_says(predictor):
     class Cautious:
         card = predictor.card
 
-        def predict(self, data, operating_point, force):
-            seen = predictor.predict(data, operating_point, force)
+        def predict(self, data, operating_point, force, population=None):
+            seen = predictor.predict(data, operating_point, force, population)
             changes = {"strengths": np.zeros_like(seen.strengths), "warnings": ["The film is <doubtful>."]}
             return dataclasses.replace(seen, **changes, probability=0.3999, threshold=0.4, label="NORMAL")
 

@@ -108,7 +108,7 @@ def test_doubts_about_the_picture_are_said(mean_grey):
     long = mean_grey.predict(png(np.repeat(ramp, 3, axis=1))).warnings
     assert len(long) == 1
     assert "longer than a chest film" in long[0]
-    assert "one grey" in mean_grey.predict(png(np.full((300, 300), 9, np.uint8))).warnings[0]
+    assert "one grey" in mean_grey.predict(png(np.full((300, 300), 9, np.uint8))).warnings[-1]
 
 
 def test_overlay_has_the_upright_films_shape(predictor):
