@@ -148,7 +148,7 @@ def check_picture(ds: Dataset) -> list[str]:
         raise UnreadableError(f"Expected at least {MIN_SIDE} × {MIN_SIDE} pixels, received {columns} × {rows}.")
     colour = ds.SamplesPerPixel == 3 and ds.PhotometricInterpretation in _COLOURS and bits == 8
     if not colour and (ds.SamplesPerPixel != 1 or ds.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2")):
-        received = dicom_header.code(ds, "PhotometricInterpretation")
+        received = dicom_header.read_code(ds, "PhotometricInterpretation")
         raise UnreadableError(f"Expected a grey picture (PhotometricInterpretation), received {received}.")
     if bits not in (8, 16):
         raise UnreadableError(f"Expected values of 8 or 16 bits (BitsAllocated), received {bits}.")
@@ -210,7 +210,7 @@ def _without_colour(raw: np.ndarray, ds: Dataset) -> np.ndarray:
             grey = raw[..., 0] if neutral is not first else np.asarray(Image.fromarray(raw).convert("L"))
             ds.PhotometricInterpretation, ds.SamplesPerPixel = "MONOCHROME2", 1
             return grey.astype(np.uint16)
-    received = dicom_header.code(ds, "PhotometricInterpretation")
+    received = dicom_header.read_code(ds, "PhotometricInterpretation")
     raise UnreadableError(f"Expected a grey picture, received one in colours ({received}).")
 
 

@@ -38,7 +38,7 @@ def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:
     Raises:
         UnreadableError: nothing but padding.
     """
-    padded = padding(raw, ds)
+    padded = find_padding(raw, ds)
     exposed = raw[~padded]
     if not exposed.size:
         raise UnreadableError("Expected a film, received nothing but padding.")
@@ -51,8 +51,8 @@ def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:
     values = np.arange(low, high + 1, dtype=np.int32)
     seen = exposed[:: 1 + exposed.size // SEEN].astype(np.int32) - low
     counts = np.bincount(seen, minlength=len(values))
-    meant, notes = modality(values, ds)
-    shares, more = voi(meant, counts, ds)
+    meant, notes = rescale(values, ds)
+    shares, more = show(meant, counts, ds)
     windowed = shares is not None
     if not windowed:
         stored = (high - low) / ((1 << ds.BitsStored) - 1)  # share of what can be stored
@@ -65,8 +65,8 @@ def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:
     return pixels, notes + more + odd + ([note] if note else []), bool(note) and eight and not windowed
 
 
-def padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
-    """Where nothing was exposed: (H, W) bool. PS3.3 C.7.5.1.1.2: PixelPaddingValue, up to PixelPaddingRangeLimit."""
+def find_padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
+    """Find where nothing was exposed: (H, W) bool. PS3.3 C.7.5.1.1.2, PixelPaddingValue to PixelPaddingRangeLimit."""
     if "PixelPaddingValue" not in ds:
         return np.zeros(raw.shape, bool)
     ends = [ds.PixelPaddingValue, ds.get("PixelPaddingRangeLimit", ds.PixelPaddingValue)]
@@ -74,8 +74,8 @@ def padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
     return (raw >= low) & (raw <= high)
 
 
-def modality(values: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
-    """Stored values (n,) int32 -> what the detector meant, (n,). PS3.3 C.11.1: a table, or slope and intercept."""
+def rescale(values: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Turn stored values (n,) int32 into what was measured, (n,): PS3.3 C.11.1, a table, or slope and intercept."""
     if "RescaleSlope" in ds or "RescaleIntercept" in ds:
         ds.RescaleSlope, ds.RescaleIntercept = ds.get("RescaleSlope", 1), ds.get("RescaleIntercept", 0)
     elif "ModalityLUTSequence" not in ds:
@@ -91,31 +91,32 @@ def modality(values: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str]]:
     return values, ["What the file says of its values means nothing (Modality LUT, RescaleSlope) and was not used."]
 
 
-def voi(values: np.ndarray, counts: np.ndarray, ds: Dataset) -> tuple[np.ndarray | None, list[str]]:
-    """Those (n,), of (n,) pixels each, -> (n,) float64 in 0..1 by the first table or else window that shows the film.
+def show(values: np.ndarray, counts: np.ndarray, ds: Dataset) -> tuple[np.ndarray | None, list[str]]:
+    """Show (n,) values, of (n,) pixels each, through the first table or else window that shows the film: PS3.3 C.11.2.
 
-    PS3.3 C.11.2. None without any.
+    Returns:
+        (n,) float64 in 0..1, None without a table or window; warnings.
     """
     refused = []
-    for name, curve in curves(ds):
+    for name, curve in find_curves(ds):
         try:
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # far below a sigmoid window; one value
                 shares, notes = curve(values)
         except _UNUSABLE:
             shares, notes = np.full(1, np.nan), []
         if np.isfinite(shares).all():
-            low, high = tone.span(shares, counts)
+            low, high = tone.find_span(shares, counts)
             if high - low >= tone.BLANK or np.count_nonzero(counts) == 1:
                 return shares, refused + notes
         refused = [f"{name} shows nothing of the film and was not used; the next was, if the file has one."]
     return None, refused
 
 
-def curves(ds: Dataset) -> Iterator[tuple[str, Curve]]:
-    """Every table, then every window of a film, with the name of its element: PS3.3 C.11.2."""
+def find_curves(ds: Dataset) -> Iterator[tuple[str, Curve]]:
+    """Find every table, then every window of a film, with the name of its element: PS3.3 C.11.2."""
     for item in ds.get("VOILUTSequence", []):
         yield "VOILUTSequence", partial(apply_table, item=item, ds=ds)
-    centres, widths = (_texts(ds, keyword) for keyword in ("WindowCenter", "WindowWidth"))
+    centres, widths = (_read_texts(ds, keyword) for keyword in ("WindowCenter", "WindowWidth"))
     for number in range(max(len(centres), len(widths))):
         yield "WindowCenter, WindowWidth", partial(apply_window, centres=centres, widths=widths, number=number, ds=ds)
 
@@ -180,7 +181,7 @@ def unpack(item: Dataset, ds: Dataset) -> None:
 
 
 def is_inverse(ds: Dataset) -> tuple[bool, list[str]]:
-    """Whether low values are bright: PS3.3 C.11.6.1.2 decides if present, else C.7.6.3.1.2. A film is inverted once."""
+    """Tell whether low values are bright, so that a film is inverted once: PS3.3 C.11.6.1.2, else C.7.6.3.1.2."""
     shape = str(ds.get("PresentationLUTShape", "")).strip().upper()
     if shape in ("INVERSE", "IDENTITY"):
         return shape == "INVERSE", []
@@ -188,8 +189,8 @@ def is_inverse(ds: Dataset) -> tuple[bool, list[str]]:
     return ds.PhotometricInterpretation == "MONOCHROME1", notes
 
 
-def _texts(ds: Dataset, keyword: str) -> list[str]:
-    """Every value of an element as a text, none if it is absent."""
+def _read_texts(ds: Dataset, keyword: str) -> list[str]:
+    """Read every value of an element as a text, none if it is absent."""
     value = ds.get(keyword)
     values = value if isinstance(value, MultiValue | list) else [] if value is None else [value]
     return [str(one) for one in values]

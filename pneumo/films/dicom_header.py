@@ -62,8 +62,8 @@ def judge(ds: Dataset, force: bool = False) -> Judgement:
     return found
 
 
-def code(ds: Dataset, keyword: str) -> str:
-    """A code string's first value, if it is one (PS3.5 6.2): where lengths lie, a name may have run into it."""
+def read_code(ds: Dataset, keyword: str) -> str:
+    """Read a code string's first value, if it is one (PS3.5 6.2): where lengths lie, a name may have run into it."""
     value = ds.get(keyword, "")
     value = str(value[0] if isinstance(value, MultiValue) else value).strip().upper()[:16]
     return value if re.fullmatch("[A-Z0-9_ ]*", value) else "something else"
@@ -71,7 +71,7 @@ def code(ds: Dataset, keyword: str) -> str:
 
 def _judge_modality(ds: Dataset, found: Judgement) -> None:
     """Judge how the picture was made, and whether to be looked at."""
-    modality, intent = code(ds, "Modality"), code(ds, "PresentationIntentType")
+    modality, intent = read_code(ds, "Modality"), read_code(ds, "PresentationIntentType")
     if modality in _UNTOLD:
         found.notes.append("The file does not say that it is an X-ray (Modality).")
     elif modality not in _FILMS:
@@ -84,7 +84,7 @@ def _judge_modality(ds: Dataset, found: Judgement) -> None:
 
 def _judge_view(ds: Dataset, found: Judgement) -> None:
     """Judge from where the picture was taken."""
-    view, (known, own) = code(ds, "ViewPosition"), _meanings(ds, "ViewCodeSequence", "CID4010")
+    view, (known, own) = read_code(ds, "ViewPosition"), _read_meanings(ds, "ViewCodeSequence", "CID4010")
     views = known + own
     axes = ds.get("PatientOrientation", "")  # of rows and columns; PS3.3 C.7.6.1.1.1
     told = isinstance(axes, MultiValue) and len(axes) == 2 and all(re.fullmatch(_AXIS, str(axis)) for axis in axes)
@@ -102,7 +102,7 @@ def _judge_view(ds: Dataset, found: Judgement) -> None:
 
 def _judge_part(ds: Dataset, found: Judgement) -> None:
     """Judge which part of the body it is."""
-    part, (known, own) = code(ds, "BodyPartExamined"), _meanings(ds, "AnatomicRegionSequence", "CID4009")
+    part, (known, own) = read_code(ds, "BodyPartExamined"), _read_meanings(ds, "AnatomicRegionSequence", "CID4009")
     for told in [part, *known] if part else known:
         if (told in known and not _CHEST.search(told)) or _OTHER_PARTS.fullmatch(told):
             found.refusals.append(f"Expected a film of the chest (BodyPartExamined), received {told}.")
@@ -128,8 +128,8 @@ def _judge_age(ds: Dataset, found: Judgement) -> None:
         found.notes.append(f"The patient's age has no unit (PatientAge): {int(age[1])} is taken for years.")
 
 
-def _meanings(ds: Dataset, keyword: str, group: str) -> tuple[list[str], list[str]]:
-    """What coded items mean: in the words of a context group of PS3.16, as far as it has them, and in the file's own.
+def _read_meanings(ds: Dataset, keyword: str, group: str) -> tuple[list[str], list[str]]:
+    """Read what coded items mean: in the words of a context group of PS3.16, where it has them, and in the file's own.
 
     The latter are free text in any language, so they are compared, never repeated.
     """

@@ -45,7 +45,7 @@ def decode(data: bytes, size: int = 0, force: bool = False) -> Film:
         UnreadableError: truncated, damaged, animated, smaller than MIN_SIDE, or of a pixel type without meaning here.
     """
     film = dicom.decode(data, force) if _DICOM.match(data) else _decode_picture(data, max(size, DECODE_AT_LEAST))
-    doubts = tone.doubts(film.pixels)
+    doubts = tone.find_doubts(film.pixels)
     return replace(film, warnings=(*film.warnings, *doubts), doubtful=film.doubtful or bool(doubts))
 
 

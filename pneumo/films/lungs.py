@@ -53,13 +53,13 @@ _CELLS, _LOW, _HIGH = 96, -0.4, 1.4  # the tables in which a shape is looked up 
 
 
 def find(pixels: np.ndarray) -> np.ndarray | None:
-    """Both lung fields of (H, W) uint8: (H, W) bool, or None where they are not plausible. The film stays unchanged."""
+    """Find both lung fields of (H, W) uint8: (H, W) bool, or None where they are not plausible."""
     fields = _fields(pixels)
     return None if fields is None else _enlarged(fields[0] | fields[1], pixels.shape)
 
 
 def keep(pixels: np.ndarray) -> np.ndarray | None:
-    """What a reader of the lungs needs of (H, W) uint8: (H, W) bool, or None where the lungs are not found.
+    """Mark what a reader of the lungs needs of (H, W) uint8: (H, W) bool, or None where the lungs are not found.
 
     Each field, the other's mirror image, and a margin: lung behind the heart and lobes white with pneumonia are kept.
     """
@@ -77,7 +77,7 @@ def keep(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def _fields(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The two fields, (FINE, FINE) bool each, or None."""
+    """Draw the two fields, (FINE, FINE) bool each; None where they are not plausible."""
     grey = squash(pixels, GRID).astype(np.float32)
     away = _outside(grey)
     placement, score, contrast = _lay(_relative(grey, away).ravel())
@@ -97,7 +97,7 @@ def _fields(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _outside(grey: np.ndarray) -> np.ndarray:
-    """Black beside the body: dark, reached from the film's top or sides, and in no hollow. (n, n) float -> bool.
+    """Find the black beside the body: dark, reached from top or sides, and in no hollow. (n, n) float -> bool.
 
     A lung is dark, too, but a hollow among brighter greys: what filling hollows (Vincent 1993, doi 10.1109/83.217222)
     raises is no outside, even where a shoulder cut by the film's edge joins the two.
@@ -113,7 +113,7 @@ def _outside(grey: np.ndarray) -> np.ndarray:
 
 
 def _relative(grey: np.ndarray, away: np.ndarray) -> np.ndarray:
-    """Grey against what is near and not `away`, in standard deviations of what is near, -2..2: (n, n) -> the same."""
+    """Compare each grey of (n, n) with those near it and not `away`: (n, n) standard deviations, -2..2."""
     weight = (~away).astype(np.float32)
     blur = functools.partial(ndimage.gaussian_filter, sigma=0.19 * len(grey), mode="nearest")
     total = blur(weight) + 1e-3
@@ -126,7 +126,7 @@ def _relative(grey: np.ndarray, away: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _tables() -> tuple[np.ndarray, np.ndarray]:
-    """For either lung (2, _CELLS²) float32: how much a place in its box is inside, how much in the ring around it."""
+    """Tabulate for either lung, (2, _CELLS²) float32, how much a place in its box is inside, and in the ring."""
     scale = (_HIGH - _LOW) / (_CELLS - 1)
     inside, ring = [], []
     for shape in SHAPES:
@@ -140,7 +140,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _render(placements: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inside and ring of both lungs, (2, n, size²) float32 in 0..1 each, for (n, 9) placements."""
+    """Draw (n, 9) placements: inside and ring of both lungs, (2, n, size²) float32 in 0..1 each."""
     placed = placements.astype(np.float32)[..., None]  # (n, 9, 1)
     middle = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     down, right = (part.reshape(1, -1) for part in np.meshgrid(middle, middle, indexing="ij"))
@@ -161,7 +161,7 @@ def _render(placements: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _templates(placements: np.ndarray) -> np.ndarray:
-    """What multiplied with a relative film tells how well (n, 9) placements lie on it: (n, GRID²) float32.
+    """Make templates of (n, 9) placements: times a relative film, (n, GRID²) float32 tell how well each lies on it.
 
     Mean of the ring less mean of the inside, over the standard error it had if the film were white noise.
     """
@@ -173,7 +173,7 @@ def _templates(placements: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _modes() -> np.ndarray:
-    """(13, 9): what a standard normal of 13 numbers is multiplied with to be a placement less the mean."""
+    """Make the matrix (13, 9) that turns 13 standard normal numbers into a placement less the mean."""
     top, outer, bottom, inner = ([i, i + 4] for i in range(4))
     modes = np.zeros((4, 9))
     modes[0, top], modes[1, bottom], modes[2, outer + inner] = TOPS, BOTTOMS, SIDEWAYS
@@ -183,7 +183,7 @@ def _modes() -> np.ndarray:
 
 @functools.cache
 def _bank() -> tuple[np.ndarray, np.ndarray]:
-    """The mean and TRIED - 1 placements drawn from the prior, (TRIED, 9), and their templates."""
+    """Draw TRIED - 1 placements from the prior, after the mean: (TRIED, 9), and their templates."""
     noise = np.random.default_rng(0).standard_normal((TRIED, 13))
     noise[0] = 0
     placements = MEAN + noise @ _modes()
@@ -191,7 +191,7 @@ def _bank() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lay(relative: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The best placement (9,) on (GRID²,) relative greys, its score less the prior's, and the contrast there.
+    """Find the best placement (9,) on (GRID²,) relative greys, its score less the prior's, and the contrast there.
 
     The best of the bank, then of changes of the best ones, ever smaller: always the same, so a film has one answer.
     """
@@ -219,7 +219,7 @@ def _lay(relative: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def _drawn(smooth: np.ndarray, shape: np.ndarray, barred: np.ndarray) -> np.ndarray:
-    """One field: the convex hull of what is dark in and near its laid shape, or of the shape where they disagree."""
+    """Draw one field: the hull of what is dark in and near its laid shape, or of the shape where they disagree."""
     laid = morphology.convex_hull_image(shape)
     near = (ndimage.distance_transform_edt(~laid) <= REACH * FINE) & (~barred | shape)
     beside = near & ~laid
@@ -233,6 +233,6 @@ def _drawn(smooth: np.ndarray, shape: np.ndarray, barred: np.ndarray) -> np.ndar
 
 
 def _enlarged(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(FINE, FINE) bool -> (H, W) bool."""
+    """Enlarge (FINE, FINE) bool to (H, W) bool."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(grey.resize(shape[::-1], Image.Resampling.BILINEAR)) > 127

@@ -34,7 +34,7 @@ def spread(values: np.ndarray, counts: np.ndarray, scaled: bool) -> tuple[np.nda
     Returns:
         (n,) float64 in 0..1, and a warning where the film's own range was taken.
     """
-    low, high = span(values, counts)
+    low, high = find_span(values, counts)
     filled = high - low
     if scaled and not BLANK <= filled < LEAST:
         return np.clip(values, 0, 1), None
@@ -44,7 +44,7 @@ def spread(values: np.ndarray, counts: np.ndarray, scaled: bool) -> tuple[np.nda
     return shares, NO_SCALE if filled < WHOLE else None
 
 
-def span(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def find_span(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Find the darkest and the brightest value of (n,) values that occur (n,) `counts` times, without the outliers."""
     order = np.argsort(values, kind="stable")
     ordered, weights = np.asarray(values, float)[order], np.asarray(counts)[order]
@@ -68,7 +68,7 @@ def sample(pixels: np.ndarray) -> np.ndarray:
     return pixels[::step, ::step]
 
 
-def doubts(pixels: np.ndarray) -> list[str]:
+def find_doubts(pixels: np.ndarray) -> list[str]:
     """Say what the tone of (H, W) uint8 leaves in doubt, in sentences: then the answer cannot be trusted either way."""
     seen = sample(pixels)
     height, width = seen.shape
@@ -81,7 +81,7 @@ def doubts(pixels: np.ndarray) -> list[str]:
         found.append(f"{white:.1%} of the film is pure white: what was brighter there is lost.")
     if (black := np.mean(middle <= 1)) > CLIPPED:
         found.append(f"{black:.1%} of the film's middle is pure black: what was darker there is lost.")
-    if np.ptp(seen) > 255 * BLANK and (levels := effective(shares)) < LEVELS:  # of one grey there is nothing to say
+    if np.ptp(seen) > 255 * BLANK and (levels := count_levels(shares)) < LEVELS:  # of one grey there is nothing to say
         found.append(f"The film has about {levels:.0f} greys between black and white: a film has more than {LEVELS}.")
     return found
 
@@ -94,7 +94,7 @@ def level(pixels: np.ndarray) -> np.ndarray:
     """
     greys = np.arange(256)
     counts = np.bincount(pixels.ravel(), minlength=256)
-    low, high = span(greys, counts)
+    low, high = find_span(greys, counts)
     if low == high:
         return pixels
     shares = np.clip((greys - low) / (high - low), 0, 1)
@@ -105,7 +105,7 @@ def level(pixels: np.ndarray) -> np.ndarray:
     return np.rint(255 * shares).astype(np.uint8)[pixels]
 
 
-def effective(shares: np.ndarray) -> float:
-    """How many equally frequent greys have the entropy of (n,) shares: 2 to the power of it; 1 of none."""
+def count_levels(shares: np.ndarray) -> float:
+    """Count the equally frequent greys that have the entropy of (n,) shares: 2 to the power of it; 1 of none."""
     shares = shares[shares > 0] / max(shares.sum(), 1e-9)
     return float(2 ** -(shares * np.log2(shares)).sum())

@@ -14,8 +14,8 @@ RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 
 
 def test_the_range_of_values_is_from_the_darkest_to_the_brightest():
-    assert tone.span(np.array([3.0, 1.0, 2.0]), np.array([10, 10, 10])) == (1, 3)
-    assert tone.span(np.array([0.0, 1.0, 9.0]), np.array([10, 0, 0])) == (0, 0)
+    assert tone.find_span(np.array([3.0, 1.0, 2.0]), np.array([10, 10, 10])) == (1, 3)
+    assert tone.find_span(np.array([0.0, 1.0, 9.0]), np.array([10, 0, 0])) == (0, 0)
 
 
 def test_values_far_beyond_the_others_are_outliers():
@@ -23,21 +23,21 @@ def test_values_far_beyond_the_others_are_outliers():
         [*range(101), 260.0, 240.0]
     )  # the 5th and 95th percentile lie 45 from the median: fences at 3 × 45
     ones = np.ones(101, int)
-    assert tone.span(values, np.array([*ones, 1, 0])) == (0, 100)  # 260 is 210 away
-    assert tone.span(values - 300, np.array([*ones, 1, 0])) == (-300, -200)
-    assert tone.span(-values, np.array([*ones, 1, 0])) == (-100, 0)
-    assert tone.span(np.array([*range(101), 180.0]), np.array([*ones, 1])) == (0, 180)  # 130 away: within
+    assert tone.find_span(values, np.array([*ones, 1, 0])) == (0, 100)  # 260 is 210 away
+    assert tone.find_span(values - 300, np.array([*ones, 1, 0])) == (-300, -200)
+    assert tone.find_span(-values, np.array([*ones, 1, 0])) == (-100, 0)
+    assert tone.find_span(np.array([*range(101), 180.0]), np.array([*ones, 1])) == (0, 180)  # 130 away: within
 
 
 def test_a_film_of_which_half_is_black_border_has_no_lower_fence():
     values, counts = np.array([0.0, 100.0, 200.0]), np.array([60, 20, 20])
-    assert tone.span(values, counts) == (0, 200)
+    assert tone.find_span(values, counts) == (0, 200)
 
 
 def test_one_in_ten_thousand_may_lie_beyond_either_end():
     values = np.array([*range(101), 101.0])
-    assert tone.span(values, np.array([*[200] * 101, 1]))[1] == 100
-    assert tone.span(values, np.array([*[200] * 101, 5]))[1] == 101
+    assert tone.find_span(values, np.array([*[200] * 101, 1]))[1] == 100
+    assert tone.find_span(values, np.array([*[200] * 101, 5]))[1] == 101
 
 
 @pytest.mark.parametrize(
@@ -59,34 +59,34 @@ def test_a_scale_is_kept_unless_the_film_hardly_fills_it(values, scaled, expecte
 
 
 def test_a_ramp_has_all_greys_and_no_doubt():
-    assert tone.doubts(RAMP) == []
-    assert tone.effective(np.full(64, 0.01)) == pytest.approx(64)
-    assert tone.effective(np.array([0.5, 0.25, 0.25])) == pytest.approx(2**1.5)
-    assert tone.effective(np.zeros(4)) == 1
+    assert tone.find_doubts(RAMP) == []
+    assert tone.count_levels(np.full(64, 0.01)) == pytest.approx(64)
+    assert tone.count_levels(np.array([0.5, 0.25, 0.25])) == pytest.approx(2**1.5)
+    assert tone.count_levels(np.zeros(4)) == 1
 
 
 def test_a_film_whose_middle_is_clipped_is_in_doubt():
     white, black = RAMP.copy(), RAMP.copy()
     white[100:140, 100:140], black[100:140, 100:140] = 255, 0  # 1,600 of the middle's 128² pixels: 10 %
-    (said,) = tone.doubts(white)
+    (said,) = tone.find_doubts(white)
     assert said.startswith("9.8% of the film's middle is pure white")
-    (said,) = tone.doubts(black)
+    (said,) = tone.find_doubts(black)
     assert said.startswith("9.8% of the film's middle is pure black")
     corner = RAMP.copy()
     corner[:30, :30] = 255  # 900 of 256² pixels, and two columns of the ramp are white anyway
-    (said,) = tone.doubts(corner)
+    (said,) = tone.find_doubts(corner)
     assert said.startswith("2.2% of the film is pure white")
     border = RAMP.copy()
     border[:, :60] = border[:40] = 0
-    assert tone.doubts(border) == [], "a black border is no part of the chest"
+    assert tone.find_doubts(border) == [], "a black border is no part of the chest"
 
 
 def test_a_film_of_few_greys_is_in_doubt():
-    assert tone.doubts(RAMP // 4 * 4) == []  # 64
-    (said,) = tone.doubts(RAMP // 16 * 16)  # 16, of which one is 0
+    assert tone.find_doubts(RAMP // 4 * 4) == []  # 64
+    (said,) = tone.find_doubts(RAMP // 16 * 16)  # 16, of which one is 0
     assert "15 greys" in said
-    assert tone.doubts(np.full((64, 64), 90, np.uint8)) == [], "of one grey, that it is empty says enough"
-    assert len(tone.doubts(np.where(RAMP > 127, 255, 0).astype(np.uint8))) == 3
+    assert tone.find_doubts(np.full((64, 64), 90, np.uint8)) == [], "of one grey, that it is empty says enough"
+    assert len(tone.find_doubts(np.where(RAMP > 127, 255, 0).astype(np.uint8))) == 3
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
@@ -114,4 +114,4 @@ def test_the_doubt_and_the_warning_reach_the_film():
 
     assert (film(RAMP).warnings, film(RAMP).doubtful) == ((), False)
     assert film(RAMP // 16 * 16).doubtful
-    assert film(RAMP // 16 * 16).warnings == tuple(tone.doubts(RAMP // 16 * 16))
+    assert film(RAMP // 16 * 16).warnings == tuple(tone.find_doubts(RAMP // 16 * 16))
