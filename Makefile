@@ -22,8 +22,9 @@ run: .venv/.serve ## install what serving needs and serve the page (PORT=5000)
 
 setup: .venv/.all ## install everything: training, notebook, tests
 
+# One thread in each of scikit-learn's loops: those of two files at a time would wait for each other's.
 test: setup lint ## check the code and run all tests, two files at a time (ARGS= for pytest)
-	$(python) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.all ## check the code's style and the direction of its imports
 	$(python) -m ruff check .

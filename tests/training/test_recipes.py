@@ -27,7 +27,7 @@ from pneumo.training import gate, networks, recipes
 from pneumo.training import train as training
 from pneumo.training.recipes import RECIPES
 
-PUBLISHED = ("resnet50v2", "cnn5", "vgg16-lungs")
+PUBLISHED = ("resnet50v2", "cnn5")  # VGG-16 by the notebook, see test_train
 
 
 def test_recipes_name_what_there_is():
@@ -127,10 +127,7 @@ def published(request, tiny_chest_xray, tmp_path_factory):
     patched.setattr(gate, "DRAWN", 3)
     arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
     arguments += ["--epochs", str(epochs), "--image-size", "64", "--card", str(folder / f"{name}.json")]
-    if name == "vgg16-lungs":
-        arguments += ["--tune-epochs", "0", "--base", str(read_card(roles=("base",)).file("base"))]
-    else:
-        arguments += ["--base", "none"]
+    arguments += ["--base", "none"]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     patched.undo()
     assert result.exit_code == 0, result.output
