@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from app import create_app
+from pneumo.cli.predict import COLUMNS
 from tests.browser.conftest import HOSTS
 from tests.support.web import KEY
 
@@ -271,7 +272,7 @@ def test_many_films_sorted_filtered_and_as_csv(open_page, site):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     table = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"), newline="")))
-    assert list(table[0]) == ["file", "label", "probability", "threshold", "warnings", "error", "triage"]
+    assert tuple(table[0]) == COLUMNS
     assert len(table) == count + 1
     by_name = {line["file"]: line for line in table}
     for path in SAMPLES:
@@ -279,7 +280,7 @@ def test_many_films_sorted_filtered_and_as_csv(open_page, site):
         line = by_name[path.name]
         assert (line["label"], float(line["probability"])) == (expected["label"], expected["probability"])
         assert (float(line["threshold"]), line["warnings"], line["error"]) == (expected["threshold"], "", "")
-        assert line["triage"] == expected["triage"]
+        assert (line["triage"], line["population"]) == (expected["triage"], expected["population"]["name"])
     assert "'" + formula in by_name
     assert "small" in by_name[small["name"]]["warnings"]
     assert by_name[TEXT["name"]]["label"] == ""

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pneumo import __version__
 from pneumo.errors import ModelError, OperatingPointError
 from pneumo.model.card import DEFAULT_MODEL, MODELS, describe_file, find_card, read_card
 
@@ -205,3 +206,7 @@ def test_a_recipes_card_without_its_model_says_how_to_make_it(card):
         card()
     with pytest.raises(ModelError, match=r"found no file\. `pneumo train --recipe cnn` makes it\.$"):
         card(recipe="cnn", receipt={"command": "pneumo train --recipe cnn"})
+
+
+def test_program_and_shipped_model_have_one_version():
+    assert read_card(find_card(DEFAULT_MODEL)).version == __version__
