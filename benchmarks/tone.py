@@ -1,6 +1,6 @@
 """Does a label change with the tone of a film, and without a word? Films × gains, gammas, offsets, clipping, few greys.
 
-    python benchmarks/tone.py data/chest_xray/train --part internal_test --films 200 --json reports/tone.json
+    python -m benchmarks.tone data/chest_xray/train --part internal_test --films 200 --json reports/tone.json
 
 Each film is changed, saved as PNG and read through the whole path. A flip is another label than that of the film as it
 is. It is silent without a warning, and ruled where the triage is rule-in or rule-out.
@@ -68,7 +68,7 @@ def measure(predictor: Predictor, films: list[Path]) -> dict[str, dict[str, int]
     def one(film: Path) -> list[np.ndarray]:
         pixels = decode(film.read_bytes(), predictor.card.size).pixels
         plain = read(predictor, pixels)
-        return [_count(plain, read(predictor, pixels, change)) for change in named.values()] if plain else []
+        return [count(plain, read(predictor, pixels, change)) for change in named.values()] if plain else []
 
     rows = [row for row in each(one, films) if row]
     return {
@@ -77,13 +77,14 @@ def measure(predictor: Predictor, films: list[Path]) -> dict[str, dict[str, int]
     }
 
 
-def _count(plain: Prediction, changed: Prediction | None) -> np.ndarray:
+def count(plain: Prediction, changed: Prediction | None) -> np.ndarray:
     """What one film adds to the COUNTED."""
     if changed is None:
         return np.array([1, 1, 0, 0, 0, 0])
     flip = changed.label != plain.label
-    doubted = bool(changed.warnings) and changed.triage == "uncertain"
-    return np.array([1, 0, doubted, flip, flip and not changed.warnings, flip and changed.triage != "uncertain"], int)
+    ruled = changed.triage in ("rule-in", "rule-out")
+    doubted = bool(changed.warnings) and not ruled
+    return np.array([1, 0, doubted, flip, flip and not changed.warnings, flip and ruled], int)
 
 
 def main() -> None:
