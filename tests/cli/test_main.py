@@ -74,7 +74,7 @@ def test_a_bad_file_is_one_row_with_its_reason(grey, tmp_path):
     missing = tmp_path / "missing.png"
     done = run("predict", tmp_path / "broken.jpeg", tmp_path / "notes.txt", missing, SAMPLES[0], "--csv", out)
     assert done.exit_code == 0
-    assert out.read_text().startswith("file,label,probability,threshold,warnings,error,triage\n")
+    assert out.read_text().startswith("file,label,probability,threshold,warnings,error,triage,population\n")
     broken, notes, absent, good = rows(out)
     assert tuple(good) == COLUMNS
     assert "cut short" in broken["error"]
@@ -108,7 +108,7 @@ def test_folders_are_searched_for_pictures_only(grey, tmp_path):
     done = run("predict", tmp_path / "a folder", SAMPLES[0])
     assert done.exit_code == 0
     head, *lines = done.stdout.splitlines()
-    assert head.split() == ["label", "probability", "triage", "file"]
+    assert head.split() == ["label", "probability", "triage", "population", "file"]
     assert [line.split("  ")[-1].split(" (")[0].strip() for line in lines] == [
         str(inner / "a.png"),
         str(inner / "b.JPG"),
@@ -161,7 +161,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     result = json.loads(out.read_text())
     assert set(result) == {
         *METRICS, "n", "threshold", "intervals", "confusion", "unreadable", "refused", "model",
-        "operating_point", "operating_points", "triage", "subgroups", "coloured",
+        "population", "operating_point", "operating_points", "triage", "subgroups", "coloured",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."

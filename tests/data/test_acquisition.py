@@ -67,15 +67,15 @@ def test_a_blurred_copy_is_less_sharp_and_a_paler_one_is_as_sharp(film):
 
 
 def test_border_by_hand():
-    pixels = np.full((SIZE, SIZE), 100)
+    pixels = np.full((SIZE, SIZE), 200)
     pixels[:28] = 0  # an eighth of the rows at the top
     pixels[:, -56:] = BLACK  # a quarter of the columns at the right
     found = measure_acquisition(encoded(pixels))
     assert (found["border_rows"], found["border_columns"]) == (1 / 8, 1 / 4)
     assert found["black_share"] == pytest.approx(1 - 7 / 8 * 3 / 4)
-    assert found["edge_left"] == pytest.approx(7 / 8 * 100)
+    assert found["edge_left"] == pytest.approx(7 / 8 * 200)
     assert found["edge_right"] == pytest.approx(7 / 8 * BLACK, abs=BLACK / 8)
-    assert (found["edge_bottom"], found["bright_share"]) == (0.75 * 100 + 0.25 * BLACK, 0)
+    assert (found["edge_bottom"], found["bright_share"]) == (0.75 * 200 + 0.25 * BLACK, 0)
 
 
 def test_a_film_of_one_grey_has_numbers_too():

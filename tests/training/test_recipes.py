@@ -23,7 +23,7 @@ from pneumo.films.preprocessing import STEPS, prepare
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
 from pneumo.reports.comparison import MISLED
-from pneumo.training import gate, networks, recipes
+from pneumo.training import gate, networks, publish, recipes
 from pneumo.training import train as training
 from pneumo.training.recipes import RECIPES
 
@@ -125,6 +125,7 @@ def published(request, tiny_chest_xray, tmp_path_factory):
     patched = pytest.MonkeyPatch()
     patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3, views=1)))
     patched.setattr(gate, "DRAWN", 3)
+    patched.setattr(publish, "CALIBRATION_FILMS", 4)
     arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
     arguments += ["--epochs", str(epochs), "--image-size", "64", "--card", str(folder / f"{name}.json")]
     arguments += ["--base", "none"]

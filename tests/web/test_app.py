@@ -91,15 +91,24 @@ def test_an_unknown_operating_point_is_refused_with_the_list(client, film):
 
 
 def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
-    # points at 0.25, 0.5, 0.75: greys of 20, 60 and 80 %
+    # points at 0.25, 0.5, 0.75: ramps over 130 greys, whose means are about 20, 60 and 80 % of white
+    ramp = np.tile(130 * np.linspace(0, 1, 300) ** 2, (300, 1))  # a third of 130 on average
     client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
-    for grey, words, sentence in (
-        (51, ("rule-out", "NORMAL", "NORMAL"), "Below the rule-out point 0.25: the film speaks against pneumonia."),
-        (153, ("uncertain", "PNEUMONIA", "NORMAL"), "point 0.75: the film alone does not settle it."),
-        (204, ("rule-in", "PNEUMONIA", "PNEUMONIA"), "From the rule-in point 0.75 on: the film speaks for pneumonia."),
+    for greys, words, sentence in (
+        (
+            10 + ramp,
+            ("rule-out", "NORMAL", "NORMAL"),
+            "Below the rule-out point 0.25: the film speaks against pneumonia.",
+        ),
+        (110 + ramp, ("uncertain", "PNEUMONIA", "NORMAL"), "point 0.75: the film alone does not settle it."),
+        (
+            245 - ramp,
+            ("rule-in", "PNEUMONIA", "PNEUMONIA"),
+            "From the rule-in point 0.75 on: the film speaks for pneumonia.",
+        ),
     ):
         buffer = io.BytesIO()
-        Image.new("L", (300, 300), grey).save(buffer, "PNG")
+        Image.fromarray(greys.astype(np.uint8)).save(buffer, "PNG")
         body = {"data": buffer.getvalue(), "content_type": "image/png"}
         balanced = client.post("/predict", **body).json
         specific = client.post("/predict?operating_point=specific", **body).json
