@@ -108,7 +108,7 @@ def show(values: np.ndarray, counts: np.ndarray, ds: Dataset) -> tuple[np.ndarra
             low, high = tone.find_span(shares, counts)
             if high - low >= tone.BLANK or np.count_nonzero(counts) == 1:
                 return shares, refused + notes
-        refused = [f"{name} shows nothing of the film and was not used; the next was, if the file has one."]
+        refused = [f"{name} would show nothing of the film, so it was not used."]
     return None, refused
 
 

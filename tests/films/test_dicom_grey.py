@@ -84,7 +84,7 @@ def test_a_voi_table_may_begin_below_zero_though_no_stored_value_is(syntax):  # 
     film = full_of([0, 1], syntax=syntax, VOILUTSequence=table([51, 255], 300, 8))  # all below the first
     assert film.pixels[0, :2].tolist() == [0, 255]
     assert film.warnings == (
-        "VOILUTSequence shows nothing of the film and was not used; the next was, if the file has one.",
+        "VOILUTSequence would show nothing of the film, so it was not used.",
         tone.NO_SCALE,
     )
 
