@@ -17,8 +17,8 @@ AS_PLAIN = [
     ("P03f_png16_max8300.png", "REF_P.png", "does not say which value is black"),  # the maximum is no power of two
     ("D33b_adult0.dcm", "REF_P.png", "adult"),  # PatientAge 65Y
     ("D19c_ov_bit12_j2k.dcm", "REF_P.png", "Bits above BitsStored"),  # overlay in JPEG 2000
-    ("D09_ww0.dcm", "REF_P.png", "WindowWidth shows nothing"),  # window of width 0
-    ("D12b_comma.dcm", "REF_P.png", "WindowWidth shows nothing"),  # decimal commas
+    ("D09_ww0.dcm", "REF_P.png", "WindowWidth would show nothing"),  # window of width 0
+    ("D12b_comma.dcm", "REF_P.png", "WindowWidth would show nothing"),  # decimal commas
     ("D30_highbit15_stored12.dcm", "REF_P.png", ""),  # HighBit 15 of 12 bits
     ("D24c_nf0.dcm", "REF_P.png", "0 pictures (NumberOfFrames)"),
     ("D17c_jls_signed12_prec12.dcm", "REF_P.png", ""),  # signed JPEG-LS
