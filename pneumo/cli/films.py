@@ -52,8 +52,13 @@ def read(
     population: str | None = None,
 ) -> "Prediction | str":
     """Read a film: a prediction, or the reason why there is none."""
+    return attempt(lambda data: predictor.predict(data, operating_point, force, population), film)
+
+
+def attempt(work: Callable[[bytes], Result], film: Path) -> Result | str:
+    """Return what `work` makes of the film's bytes, or the reason why it makes nothing."""
     try:
-        return predictor.predict(film.read_bytes(), operating_point, force, population)
+        return work(film.read_bytes())
     except PneumoError as error:
         return str(error)
     except OSError as error:

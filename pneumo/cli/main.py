@@ -7,6 +7,7 @@ import click
 
 from pneumo import __version__
 from pneumo.cli.audit import audit
+from pneumo.cli.calibrate import calibrate
 from pneumo.cli.compare import compare
 from pneumo.cli.data import data
 from pneumo.cli.document import document
@@ -43,5 +44,6 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
+READING = (predict, evaluate, calibrate, audit)
+for command in (*READING, data, pretrain, recipes, train, compare, notebook, document, serve, check):
     main.add_command(command)

@@ -54,7 +54,7 @@ def calibrate(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict
         ValueError: one class only, or logits that do not rise with pneumonia.
     """
     target, logit, patients = np.asarray(target), np.asarray(logit, float), np.asarray(patients)
-    brier = {name: _measure_left_out(target, logit, patients, fit) for name, fit in _METHODS.items()}
+    brier = {name: measure_left_out(target, logit, patients, name) for name in METHODS}
     both = brier["temperature"] is not None and brier["Platt"] is not None
     by_temperature = both and brier["temperature"] < brier["Platt"]
     slope, intercept = fit_platt(target, logit, intercept=not by_temperature)
@@ -83,11 +83,11 @@ def _fit_isotonic(target: np.ndarray, logit: np.ndarray) -> Callable[[np.ndarray
     return IsotonicRegression(out_of_bounds="clip").fit(logit, target).predict
 
 
-_METHODS = {"Platt": _scale(True), "temperature": _scale(False), "isotonic": _fit_isotonic}
+METHODS = {"Platt": _scale(True), "temperature": _scale(False), "isotonic": _fit_isotonic}
 
 
-def _measure_left_out(target: np.ndarray, logit: np.ndarray, patients: np.ndarray, fit: Callable) -> float | None:
-    """Brier score of films whose patients the fit has not seen; on its own films, isotonic would always look best.
+def measure_left_out(target: np.ndarray, logit: np.ndarray, patients: np.ndarray, method: str) -> float | None:
+    """Brier score of films whose patients the fit has not seen, by one of METHODS; on its own films, all look better.
 
     None where a label has too few patients, or the logits of a fold do not rise with pneumonia.
     """
@@ -100,7 +100,7 @@ def _measure_left_out(target: np.ndarray, logit: np.ndarray, patients: np.ndarra
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(logit, target, patients)
     for seen, left_out in folds:
         try:
-            probability[left_out] = fit(target[seen], logit[seen])(logit[left_out])
+            probability[left_out] = METHODS[method](target[seen], logit[seen])(logit[left_out])
         except ValueError:
             return None
     return float(brier_score_loss(target, probability))

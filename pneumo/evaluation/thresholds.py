@@ -132,15 +132,26 @@ def choose_certain_specific_threshold(
     return _step_above(negative[-1 - _count_spared(target, patients, 0, specificity)])
 
 
+def bound_spared(target: np.ndarray, patients: Sequence, label: int) -> np.ndarray:
+    """Bound the share of this label's films that is called rightly where 0, 1, … of the n are not: (n,), falling.
+
+    See `bound_below`; the films count as many as `count_effective` takes a patient's films to be worth.
+    """
+    films = np.asarray(target) == label
+    n = int(films.sum())
+    alike = count_effective(count_films(np.asarray(patients)[films])) / n  # films worth one
+    return bound_below(alike * (n - np.arange(n)), alike * n)
+
+
 def bound_below(found: np.ndarray, n: float, confidence: float = CONFIDENCE) -> np.ndarray:
     """Bound shares from below, one-sided and exact, of which `found` (any shape) of `n` films are samples.
 
     Clopper and Pearson 1934; the share of 0 films is bounded by 0.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     found = np.asarray(found, float)
-    return np.where(found > 0, beta.ppf(1 - confidence, np.maximum(found, 1e-9), n - found + 1), 0.0)
+    return np.where(found > 0, betaincinv(np.maximum(found, 1e-9), n - found + 1, 1 - confidence), 0.0)
 
 
 def suggest_points(
@@ -237,13 +248,12 @@ def _step_above(probability: float) -> float:
 def _count_spared(target: np.ndarray, patients: Sequence, label: int, share: float) -> int:
     """How many films of this label may be called wrongly, and `bound_below` still reaches `share`."""
     _check_share("share", share)
-    n = int((np.asarray(target) == label).sum())
-    alike = count_effective(count_films(np.asarray(patients)[np.asarray(target) == label])) / n  # films worth one
-    bounds = bound_below(alike * (n - np.arange(n)), alike * n)  # (n,) with 0, 1, … films called wrongly
+    bounds = bound_spared(target, patients, label)
     if bounds[0] < share:
+        worth = count_effective(count_films(np.asarray(patients)[np.asarray(target) == label]))
         needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(share)) if share < 1 else "infinitely many"
         raise PneumoError(
             f"Expected films of at least {needed} {LABELS[label]} patients to be {CONFIDENCE:.0%} certain of "
-            f"{share:.0%}, received {alike * n:.0f}. Collect more films."
+            f"{share:.0%}, received {worth:.0f}. Collect more films."
         )
     return int(np.searchsorted(-bounds, -share, side="right")) - 1

@@ -7,7 +7,7 @@ with one logit answers a photograph as firmly as a film.
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ REASONS = {
 KINDS = (FRONTAL, *REASONS)
 ARRAYS = ("weights", "bias", "centre", "whitening")
 LIMITS = ("least_frontal", "sure_frontal", "largest_distance", "sure_distance")
+FAMILIAR_SHARE = 0.95  # of a site's own films, after its calibration
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,26 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Site:
+    """Where a site's own films lie: their mean features, `centre` (d,) float32.
+
+    `reach`, 1 or more, says how much further they scatter than the training films: distances to `centre` are divided
+    by it.
+    """
+
+    centre: np.ndarray
+    reach: float
+
+
+@dataclass(frozen=True)
 class Gate:
     """The gate's parameters for features of length d, and its limits.
 
     `centre` (p, d) are the mean features of the films of each population. `weights` (d, n) and `bias` (n,) classify
     features less the first centre over `kinds`, of which FRONTAL is the first and OTHER the last. `whitening` (d, k)
-    gives the distance, that to the nearest centre. All arrays are float32. A picture is refused below `least_frontal`
-    or beyond `largest_distance`; it is doubtful below `sure_frontal` or beyond `sure_distance`, there not familiar.
+    gives the distance, that to the nearest centre, divided by its `reach` (p,). All arrays are float32. A picture is
+    refused below `least_frontal` or beyond `largest_distance`; it is doubtful below `sure_frontal` or beyond
+    `sure_distance`, there not familiar.
     """
 
     kinds: tuple[str, ...]
@@ -72,6 +86,35 @@ class Gate:
     sure_frontal: float
     largest_distance: float
     sure_distance: float
+    reach: np.ndarray | float = 1.0
+
+    def with_site(self, site: Site | None) -> "Gate":
+        """Return the gate that knows the films of a site, too; without a site, this one.
+
+        Raises:
+            ModelError: the site's centre has other features.
+        """
+        if site is None:
+            return self
+        if site.centre.shape != self.centre.shape[1:]:
+            raise ModelError(
+                f"Expected a site profile with a centre of {self.centre.shape[1]} features, received "
+                f"{site.centre.size}. Calibrate this model on the site's films again."
+            )
+        reach = np.append(np.broadcast_to(self.reach, len(self.centre)), site.reach)
+        return replace(self, centre=np.vstack([self.centre, site.centre]), reach=reach.astype(np.float32))
+
+    def find_site(self, features: np.ndarray) -> tuple[Site, np.ndarray]:
+        """Find centre and reach of a site's films by their features, (n, d) with n of 2 or more.
+
+        The other value is the distance (n,) of each film, by that reach, from the centre of the others. By choice of
+        the reach FAMILIAR_SHARE of them are familiar, unless they scatter so far that others would be refused.
+        """
+        rest = (features.sum(axis=0) - features) / (len(features) - 1)  # (n, d) each film's centre of the others
+        distance = np.sqrt(np.mean(((features - rest) @ self.whitening) ** 2, axis=1))
+        wanted = np.quantile(distance, FAMILIAR_SHARE) / self.sure_distance
+        reach = max(1.0, float(min(wanted, self.largest_distance / self.sure_distance)))
+        return Site(features.mean(axis=0).astype(np.float32), reach), distance / reach
 
     def judge(self, features: np.ndarray) -> Verdict:
         """Judge one picture by its features, (d,) float32."""
@@ -79,7 +122,7 @@ class Gate:
         logits = centred[0] @ self.weights + self.bias  # (n,)
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
-        distance = float(np.sqrt(np.mean((centred @ self.whitening) ** 2, axis=1).min()))
+        distance = float((np.sqrt(np.mean((centred @ self.whitening) ** 2, axis=1)) / self.reach).min())
         frontal = float(probabilities[0])
         far, unlike = distance > self.largest_distance, frontal < self.least_frontal
         kind = self.kinds[1 + int(probabilities[1:].argmax())] if far or unlike else FRONTAL

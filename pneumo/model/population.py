@@ -6,11 +6,12 @@ there. What the pixels say comes from features of the same forward pass that giv
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pneumo.errors import ModelError
+from pneumo.model.gate import Site
 
 # The pixels settle nothing below this share, and contradict age or request only from it on.
 SURE = 0.95
@@ -19,9 +20,10 @@ ADULT = 18  # years
 
 @dataclass(frozen=True)
 class Population:
-    """Films of patients of some ages, and what follows from a logit there; see `Card` for all but `ages`.
+    """Films of patients of some ages, and what follows from a logit there; see `Card` for all but `ages` and `site`.
 
     `ages` are the years, first and last, of the patients that the model is meant for and has seen; None is no limit.
+    `site` is where a profile says that the site's own films of this population lie.
     """
 
     ages: tuple[int, int | None]
@@ -30,10 +32,11 @@ class Population:
     intercept: float
     heatmap_floor: float
     heatmap_scale: float
+    site: Site | None = field(default=None, compare=False)
 
     def numbers(self) -> dict:
-        """All but the ages, by name, as `Card` has them."""
-        return {name: value for name, value in vars(self).items() if name != "ages"}
+        """All that `Card` has too, by name."""
+        return {name: value for name, value in vars(self).items() if name not in ("ages", "site")}
 
     def years_away(self, age: float) -> int:
         """How many whole years an age lies outside `ages`; 0 inside, up to the day before the next birthday."""

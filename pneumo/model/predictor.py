@@ -12,7 +12,7 @@ from pneumo.films.film import Film
 from pneumo.films.images import decode
 from pneumo.model import heatmap
 from pneumo.model.card import TRIAGE, UNFAMILIAR, Card, read_card
-from pneumo.model.gate import OTHER, Verdict, read_gate
+from pneumo.model.gate import OTHER, Gate, Verdict, read_gate
 from pneumo.model.population import choose, read_row
 from pneumo.model.served import Served
 
@@ -37,6 +37,7 @@ class Prediction:
       its probability, a film in doubt is uncertain, and one that is like none of the training films UNFAMILIAR.
     - `population`: the `name` of the population whose numbers these are, and what it was told `by`.
     - `model`: name, version and hash. `image`: format, width and height as sent. `warnings`: sentences for the reader.
+    - `distance`: from the films that the model learned from or the site's own; beyond 1 a film is unlike them.
     - `refused`: the gate or the file's header refused the film, and it was read only because of `force`.
     - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
     """
@@ -50,6 +51,7 @@ class Prediction:
     model: dict[str, str]
     image: dict[str, str | int]
     warnings: list[str]
+    distance: float = field(repr=False)
     refused: bool = field(repr=False)
     film: Film = field(repr=False)
     logit_map: np.ndarray = field(repr=False)
@@ -57,7 +59,7 @@ class Prediction:
 
     def to_json(self) -> dict:
         """Return the members of `/predict`'s answer, without heat map and request id."""
-        hidden = ("refused", "film", "logit_map", "strengths")
+        hidden = ("distance", "refused", "film", "logit_map", "strengths")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
     def overlay(self) -> Image.Image | None:
@@ -77,6 +79,8 @@ class Predictor:
     def __init__(self, card: Card | Path | None = None, threads: int = 2, at_once: int = 1) -> None:
         self.card = card if isinstance(card, Card) else read_card(card, roles=())
         self.gate = read_gate(self.card.read("gate"), self.card.contents.get("gate", {}))
+        for population in self.card.populations.values():
+            self.gate.with_site(population.site)  # one that does not fit raises here, not at the first film
         self.row = read_row(self.card.read("gate"), tuple(self.card.populations))
         self._served = Served(self.card, threads, at_once)
 
@@ -117,11 +121,12 @@ class Predictor:
         asked = self.card.check_population(population)
         film = decode(data, self.card.size, force)
         logit_map, features, notes = self.look(film.pixels)
-        verdict = self._check_advice(self.gate.judge(features), film.pixels)
-        if verdict.refused and not force:
-            raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         shares = self.row.shares(features) if self.row else None
         applied = choose(self.card.populations, film.age, asked, shares)
+        gate = self.gate.with_site(self.card.populations[applied.name].site)
+        verdict = self._check_advice(gate, gate.judge(features), film.pixels)
+        if verdict.refused and not force:
+            raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         card = self.card.for_population(applied.name)
         threshold, probability = card.thresholds[operating_point], card.probability(self._pool(logit_map))
         warnings = _warn(film, verdict)
@@ -135,18 +140,19 @@ class Predictor:
             model=card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
             warnings=[*film.warnings, *applied.warnings, *notes, *warnings],
+            distance=verdict.distance / gate.sure_distance,
             refused=verdict.refused or film.refused,
             film=film,
             logit_map=logit_map,
             strengths=heatmap.to_strengths(logit_map, card.heatmap_floor, card.heatmap_scale),
         )
 
-    def _check_advice(self, verdict: Verdict, pixels: np.ndarray) -> Verdict:
+    def _check_advice(self, gate: Gate, verdict: Verdict, pixels: np.ndarray) -> Verdict:
         """Keep a refusal that advises to turn or invert (H, W) uint8 only where the gate takes the film after that."""
         if not verdict.refused or verdict.kind not in ADVISED:
             return verdict
         changed = (np.ascontiguousarray(change(pixels)) for change in ADVISED[verdict.kind])
-        helps = any(not self.gate.judge(self.look(picture)[1]).refused for picture in changed)
+        helps = any(not gate.judge(self.look(picture)[1]).refused for picture in changed)
         return verdict if helps else replace(verdict, kind=OTHER)
 
 

@@ -16,7 +16,7 @@ from app import create_app
 from pneumo.errors import ModelError, NotChestFilmError
 from pneumo.films.film import MIN_SIDE
 from pneumo.model.card import read_card
-from pneumo.model.gate import KINDS, Gate, flatten, read_gate
+from pneumo.model.gate import KINDS, Gate, Site, flatten, read_gate
 from pneumo.training import pictures
 from tests.support.films import SAMPLES, MeanGrey
 
@@ -74,6 +74,32 @@ def test_distance_is_that_to_the_nearest_population(by_hand):
     assert (near_second.kind, near_second.refused) == ("upside_down", True)
     between = two.judge(np.array([-1, 1 + 6.0], np.float32))
     assert (between.familiar, between.refused, between.doubtful) == (False, False, True)
+
+
+def test_a_sites_centre_and_reach_by_hand(by_hand):
+    # one film at (4, 1), nineteen at (0, 1): from the centre of the others 4 / sqrt(2) and 4 / 19 / sqrt(2) away
+    films = np.array([[4, 1]] + 19 * [[0, 1]], np.float32)
+    site, distance = by_hand.find_site(films)
+    assert site.centre == pytest.approx([0.2, 1])
+    assert site.reach == 1  # they scatter less than the training films, whose limit is 4
+    assert distance == pytest.approx([4 / 2**0.5] + 19 * [4 / 19 / 2**0.5], rel=1e-5)
+    wide, distance = by_hand.find_site(films * np.array([8, 1], np.float32))
+    assert wide.reach == 1  # eight times as wide, still 19 of 20 are familiar
+    assert distance.max() == pytest.approx(32 / 2**0.5, rel=1e-5)
+    # ten films at either end of a line are 7 * 20 / 19 from the middle of the others: 1.3 times the limit
+    ends, distance = by_hand.find_site(np.array(10 * [[0, 1], [0, 15]], np.float32))
+    assert ends.reach == 5 / 4  # beyond that they would be refused
+    assert distance == pytest.approx(7 * 20 / 19 / 2**0.5 / 1.25, rel=1e-5)
+
+
+def test_a_gate_with_a_site_measures_from_the_nearer_centre_by_its_reach(by_hand):
+    gate = by_hand.with_site(Site(np.array([0, 21], np.float32), 2.0))
+    near, far = (gate.judge(np.array([0, y], np.float32)) for y in (21 + 10, 1 - 3))
+    assert near.distance == pytest.approx(10 / 2**0.5 / 2)
+    assert near.familiar
+    assert far.distance == pytest.approx(3 / 2**0.5)
+    assert by_hand.with_site(None) is by_hand
+    assert not by_hand.judge(np.array([0, 31], np.float32)).familiar
 
 
 def test_every_kind_has_its_words():

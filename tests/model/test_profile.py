@@ -1,12 +1,16 @@
 """A site's profile replaces the operating points of the model it was made for, and of no other."""
 
 import json
+import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from app import create_app
-from pneumo.errors import ModelError, OperatingPointError
+from pneumo.errors import ModelError, NotChestFilmError, OperatingPointError, RunError
 from pneumo.model.card import read_card
+from pneumo.model.gate import Site
 from pneumo.model.predictor import Predictor
 from pneumo.model.profile import apply_profile, apply_settings, write_profile
 from tests.support.cli import run
@@ -44,6 +48,34 @@ def test_a_profile_holds_for_the_population_of_its_films(tmp_path):
         apply_profile(card.only("child"), path)
 
 
+def test_calibration_and_centre_of_a_site_are_the_profiles(tmp_path):
+    card, path = TwoPopulations().card, tmp_path / "ward-3.json"
+    own = replace(card.populations["adult"], slope=2.0, intercept=-3.0, site=Site(np.array([7.0], np.float32), 1.5))
+    write_profile(path, replace(card.only("adult"), populations={"adult": own}), POINTS, {"n": 2}, "Few films.")
+    adult = apply_profile(card, path).for_population("adult")
+    assert (adult.slope, adult.intercept, adult.profile) == (2.0, -3.0, "ward-3")
+    assert adult.probability(2.0) == pytest.approx(1 / (1 + math.exp(-1)))
+    site = adult.populations["adult"].site
+    assert (site.centre.tolist(), site.reach) == ([7.0], 1.5)
+
+
+def test_a_sites_films_are_familiar_where_its_profile_applies():
+    # the one feature is -20, the limit 9 from the centre at 0; the adults' films of this site lie around -18
+    model = TwoPopulations()
+    model.unlike = -20.0
+    site = Site(np.array([-18.0], np.float32), 1.0)
+    adult = replace(model.card.populations["adult"], site=site)
+    film = SAMPLES[0].read_bytes()
+    before = model.predict(film, population="adult", force=True)
+    assert before.distance == pytest.approx(20 / 9)
+    model.card = replace(model.card, populations={**model.card.populations, "adult": adult})
+    after = model.predict(film, population="adult")
+    assert (after.distance, after.refused) == (pytest.approx(2 / 9), False)
+    assert not any("unlike" in warning for warning in after.warnings)
+    with pytest.raises(NotChestFilmError):  # the children's are not the site's
+        model.predict(film, population="child")
+
+
 def test_a_profile_of_another_model_is_refused(mean_grey, profile):
     with pytest.raises(ModelError, match=f"SHA-256 {'0' * 64}, received one for {read_card().sha256}"):
         apply_profile(mean_grey.card, profile)
@@ -57,14 +89,29 @@ def test_what_is_no_profile_is_refused(profile):
         {k: v for k, v in contents.items() if k != "model"},
         contents | {"operating_points": POINTS | {"screening": {"threshold": 0.5}}},
         contents | {"default_operating_point": "x"},
+        contents | {"calibration": {"slope": 0, "intercept": 1}},
+        contents | {"calibration": [1, 2]},
+        contents | {"gate": {"reach": 0.5, "centre": [1.0]}},
+        contents | {"gate": {"reach": 1.0}},
         [],
     ):
         profile.write_text(json.dumps(spoilt))
         with pytest.raises(ModelError, match="is incomplete or damaged"):
             apply_profile(card, profile)
+    profile.write_text(json.dumps(contents | {"gate": {"reach": 1.0, "centre": [1.0, 2.0]}}))
+    with pytest.raises(ModelError, match="centre of 1792 features, received 2"):
+        Predictor(apply_profile(card, profile))
     profile.write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
         apply_profile(card, profile)
+
+
+def test_a_profile_is_written_whole_or_not_at_all(tmp_path):
+    taken = tmp_path / "ward-3.json"
+    taken.mkdir()
+    with pytest.raises(RunError, match=r"ward-3\.json cannot be written: Is a directory\."):
+        write_profile(taken, read_card(), POINTS, {"n": 2}, "Few films.")
+    assert list(tmp_path.iterdir()) == [taken]
 
 
 def test_the_environment_names_profile_and_default(profile, monkeypatch):
