@@ -9,19 +9,52 @@ from pathlib import Path
 
 from pneumo.errors import CrossSiteError, KeyRequiredError, SettingError
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-_]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 _HASH = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
 
-def check_site(headers: Mapping[str, str], host: str) -> None:
-    """Refuse a request that a page of another site had a browser send; programs send neither header and pass.
+def read_origins(setting: str | None) -> frozenset[str]:
+    """Return the origins in PNEUMO_ORIGINS, whose pages may ask as this server's own may; none where it is not set.
 
-    Browsers name the site in Sec-Fetch-Site (Fetch Metadata), but over plain HTTP only to localhost. Elsewhere they
-    send Origin, which must then name the `host` that was asked.
+    Raises:
+        SettingError: one is no origin, `*` and `null` included: any page could ask then.
+    """
+    origins = [word.lower().rstrip("/") for word in (setting or "").replace(",", " ").split()]
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingError(
+                f"Expected PNEUMO_ORIGINS to hold origins such as https://ward.example:8443, received {origin!r}."
+            )
+    return frozenset(origins)
+
+
+def share(headers: Mapping[str, str], origins: frozenset[str]) -> dict[str, str]:
+    """Return the headers by which a browser lets a page of one of the `origins` ask and read the answer (CORS)."""
+    if not origins:
+        return {}
+    if (origin := headers.get("Origin", "")).lower() not in origins:
+        return {"Vary": "Origin"}
+    return {
+        "Vary": "Origin",
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Expose-Headers": "Retry-After, X-Request-ID",
+        "Access-Control-Max-Age": "600",
+    }
+
+
+def check_site(headers: Mapping[str, str], host: str, origins: frozenset[str] = frozenset()) -> None:
+    """Refuse a request that a page of another site had a browser send, unless it is one of the `origins`.
+
+    Programs send neither header and pass. Browsers name the site in Sec-Fetch-Site (Fetch Metadata), but over plain
+    HTTP only to localhost. Elsewhere they send Origin, which must then name the `host` that was asked.
 
     Raises:
         CrossSiteError: the request comes from another site's page.
     """
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    if origin is not None and origin.lower() in origins:
+        return
     if site is not None:
         same = site in ("same-origin", "none")
     else:

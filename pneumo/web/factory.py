@@ -8,7 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pneumo.model.predictor import Predictor
 from pneumo.web import hooks, logs, problems, startup, view
-from pneumo.web.access import read_keys
+from pneumo.web.access import read_keys, read_origins
 from pneumo.web.admission import FilmQueue
 from pneumo.web.metrics import Metrics
 from pneumo.web.routes import BLUEPRINTS
@@ -56,5 +56,6 @@ def _make_service(app: Flask) -> Service:
         queue=FilmQueue(app.config["WAITING"], watch=metrics.inside),
         metrics=metrics,
         keys=keys,
+        origins=read_origins(app.config["ORIGINS"]),
         samples=tuple(sorted(Path(app.static_folder, "samples").glob("*.jpeg"))),
     )

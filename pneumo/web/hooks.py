@@ -25,6 +25,7 @@ SECURITY_HEADERS = {
 }
 READERS = ("page_answer", "predict")  # the routes that read films
 OPEN_TO_ALL = ("live", "ready")  # whoever watches over the server has no key
+SHARED = (*OPEN_TO_ALL, "predict", "openapi")  # what pages of PNEUMO_ORIGINS may ask for
 
 
 def register_hooks(app: Flask) -> None:
@@ -43,12 +44,15 @@ def let_in() -> None:
     g.started, g.request_id, g.outcome, g.inside = time.perf_counter(), uuid.uuid4().hex, None, False
     if (endpoint := name_endpoint()) in OPEN_TO_ALL:
         return
+    if endpoint in SHARED and request.method == "OPTIONS":  # a browser asks whether it may ask, and sends no key
+        return
     service = get_service()
     try:
         access.check_key(service.keys, request.headers.get("Authorization"))
         if endpoint in READERS:
             # Werkzeug's host is without the scheme's own port, and empty for names it does not like: my_server
-            access.check_site(request.headers, request.host or request.headers.get("Host", ""))
+            origins = service.origins if endpoint in SHARED else frozenset()
+            access.check_site(request.headers, request.host or request.headers.get("Host", ""), origins)
             service.queue.enter()
             g.inside = True
     except PneumoError:
@@ -59,6 +63,8 @@ def let_in() -> None:
 def finish(response: Response) -> Response:
     """Set the headers of an answer, log one line and count it."""
     response.headers.update(SECURITY_HEADERS)
+    if name_endpoint() in SHARED:
+        response.headers.update(access.share(request.headers, get_service().origins))
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Request-ID"] = g.request_id

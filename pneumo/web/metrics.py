@@ -10,8 +10,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from pneumo.model.card import UNFAMILIAR
+from pneumo.model.predictor import Prediction
+
 # A film takes 0.05 s where nobody waits, a DICOM file 0.3 s, and browsers give up after 120 s.
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60, 120)
+PROBABILITIES = (0.01, 0.05, *(tenth / 10 for tenth in range(1, 10)), 0.95, 0.99, 1)
+DISTANCES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.5, 2, 3)  # beyond 1 a film is unfamiliar
 
 disable_created_metrics()
 
@@ -30,6 +35,14 @@ class Metrics:
         )
         self._refusals = Counter("pneumo_refusals", "Requests and films refused, by reason", ["error"], **add)
         self._films = Counter("pneumo_films", "Films read, by label", ["label"], **add)
+        whose = ["population"]
+        self._unfamiliar = Counter("pneumo_unfamiliar_films", "Films read that the model knows none like", whose, **add)
+        self._probability = Histogram(
+            "pneumo_probability", "Of pneumonia, of the films read", whose, buckets=PROBABILITIES, **add
+        )
+        self._distance = Histogram(
+            "pneumo_distance", "Of the films read, from familiar ones: up to 1", whose, buckets=DISTANCES, **add
+        )
         # livesum, livemax: a worker that has ended waits for nothing and serves no model
         inside = Gauge(
             "pneumo_requests_inside",
@@ -56,9 +69,15 @@ class Metrics:
         """Count one request or film by the word of its problem."""
         self._refusals.labels(error).inc()
 
-    def read(self, label: str) -> None:
-        """Count one film by its label."""
-        self._films.labels(label).inc()
+    def read(self, prediction: Prediction) -> None:
+        """Count one film by its label; one that was not forced also by how likely and how familiar it is."""
+        self._films.labels(prediction.label).inc()
+        if prediction.refused:  # what is no chest film says nothing of how the films change
+            return
+        population = prediction.population["name"]
+        self._unfamiliar.labels(population).inc(prediction.triage == UNFAMILIAR)  # 0 makes the count known as 0
+        self._probability.labels(population).observe(prediction.probability)
+        self._distance.labels(population).observe(prediction.distance)
 
     def inside(self, waiting: int, reading: int) -> None:
         """Set how many requests with films wait, and how many have a film read now."""

@@ -29,12 +29,13 @@ def refuse(error: PneumoError) -> Answer:
 def refuse_too_large(_: RequestEntityTooLarge) -> Answer:
     """Answer a request of too many bytes, parts or form fields."""
     config = current_app.config
-    most = f"{config['MAX_CONTENT_LENGTH'] // 2**20} MB"
+    most, hint = f"{config['MAX_CONTENT_LENGTH'] // 2**20} MB", ""
     if (request.content_length or 0) > config["MAX_CONTENT_LENGTH"]:
         drain()
     else:
         most += f", {config['MAX_FORM_PARTS']} parts and {config['MAX_FORM_MEMORY_SIZE'] // 1000} kB of text"
-    return refuse(TooLargeError(f"Expected at most {most} in one request, received more."))
+        hint = " A film's part needs a file name: without one it counts as text."
+    return refuse(TooLargeError(f"Expected at most {most} in one request, received more.{hint}"))
 
 
 def refuse_incomplete(_: Exception) -> Answer:

@@ -12,12 +12,13 @@ from pneumo.web.metrics import Metrics
 
 @dataclass(frozen=True)
 class Service:
-    """The model, the queue in front of it, the counts, the hashes of the keys, and the sample films."""
+    """The model, the queue before it, the counts, the hashes of keys, the origins that may ask, the sample films."""
 
     predictor: Predictor
     queue: FilmQueue
     metrics: Metrics
     keys: frozenset[bytes]
+    origins: frozenset[str]
     samples: tuple[Path, ...]
 
 

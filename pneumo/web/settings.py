@@ -61,6 +61,7 @@ def read_flask_settings() -> dict[str, object]:
         "WAITING": numbers["PNEUMO_WAITING"],
         "PROXIES": numbers["PNEUMO_PROXIES"],
         "KEYS": os.environ.get("PNEUMO_KEYS"),
+        "ORIGINS": os.environ.get("PNEUMO_ORIGINS"),
         "LOG": os.environ.get("PNEUMO_LOG"),
     }
 

@@ -16,7 +16,7 @@ from pneumo.errors import PneumoError
 from pneumo.model.card import Card, read_card
 from pneumo.model.profile import apply_settings
 from pneumo.web import logs
-from pneumo.web.access import read_keys
+from pneumo.web.access import read_keys, read_origins
 from pneumo.web.settings import read_numbers
 
 
@@ -90,6 +90,7 @@ def check() -> Card:
     from pneumo.model.predictor import Predictor
 
     read_numbers()
+    read_origins(os.environ.get("PNEUMO_ORIGINS"))
     logs.make_formatter(os.environ.get("PNEUMO_LOG"))
     return Predictor(read_startup().card).card
 

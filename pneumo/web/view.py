@@ -52,7 +52,7 @@ def read_for_page(
     except PneumoError as error:
         service.metrics.refused(error.error)
         return result | {"problem": error.members()}
-    service.metrics.read(prediction.label)
+    service.metrics.read(prediction)
     preview = Image.fromarray(_to_look_at(prediction.film, data))
     preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return result | {

@@ -74,6 +74,45 @@ def test_sites_without_http():
         access.check_site({"Origin": "null"}, "")
 
 
+WARD = "https://ward.example:8443"
+
+
+def test_pages_of_named_origins_ask_and_read_the_answer():
+    client = client_of(ORIGINS=f"{WARD.upper()}/, http://[::1]", KEYS=HASH)
+    theirs = {"Origin": WARD, "Sec-Fetch-Site": "cross-site"}
+    asked = client.options("/predict", headers=theirs | {"Access-Control-Request-Headers": "authorization"})
+    assert asked.status_code == 200  # a browser asks first, and without the key
+    assert asked.headers["Access-Control-Allow-Origin"] == WARD
+    assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    answer = client.post("/predict", **FILM, headers=theirs | {"Authorization": f"Bearer {KEY}"})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, WARD)
+    refused = client.post("/predict", **FILM, headers=theirs)
+    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, WARD)  # it may read why
+    assert client.get("/health/ready", headers=theirs).headers["Access-Control-Allow-Origin"] == WARD
+    # the page is this server's own
+    assert client.post("/", **FILM, headers=theirs | {"Authorization": f"Bearer {KEY}"}).status_code == 403
+    assert "Access-Control-Allow-Origin" not in client.get("/metrics", headers=theirs).headers
+
+
+@pytest.mark.parametrize(("origins", "vary"), [(None, None), (WARD, "Origin")])
+def test_other_origins_stay_outside(origins, vary):
+    client = client_of(ORIGINS=origins)
+    for origin in ("https://other.example", "https://ward.example", "http://ward.example:8443", "null"):
+        headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+        for answer in (client.options("/predict", headers=headers), client.post("/predict", **FILM, headers=headers)):
+            assert "Access-Control-Allow-Origin" not in answer.headers
+            assert answer.headers.get("Vary") == vary
+        assert (answer.status_code, answer.json["error"]) == (403, "cross_site")
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "ward.example", "https://", "https://ward.example/x", "ftp://ward.example"]
+)
+def test_what_is_no_origin_is_refused(origin):
+    with pytest.raises(SettingError, match="PNEUMO_ORIGINS to hold origins such as"):
+        access.read_origins(f"{WARD} {origin}")
+
+
 def test_without_keys_nobody_needs_one():
     assert access.read_keys(None) == access.read_keys("") == frozenset()
     access.check_key(frozenset(), None)

@@ -1,6 +1,7 @@
 """GET /metrics: what is counted, in one process."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from pneumo.web.metrics import Metrics
+from tests.support.films import TwoPopulations
 
 
 def samples(text):
@@ -61,6 +63,35 @@ def test_requests_films_and_refusals_are_counted(mean_grey):
     assert {key: counted.get(key) for key in expected} == expected
     kinds = {"pneumo_requests_total", "pneumo_films_total", "pneumo_refusals_total"}
     assert {key for key in counted if key[0] in kinds} == {key for key in expected if key[0] in kinds}
+
+
+def test_drift_shows_by_population():
+    model = TwoPopulations()
+    client = create_app({"PREDICTOR": model, "TESTING": True}).test_client()
+    ask = {"data": png(153), "content_type": "image/png"}  # 60 %: a child's 0.60, an adult's 0.36
+    for population in ("child", "child", "adult"):
+        client.post(f"/predict?population={population}", **ask)
+    model.unlike = -10.0  # the limit is 9; what is further is refused as well, unless it is forced
+    model.gate = replace(model.gate, largest_distance=11.0)
+    client.post("/predict?population=adult", **ask)
+    model.unlike = -12.0
+    client.post("/predict?population=adult", **ask)
+    client.post("/predict?population=adult&force=1", **ask)
+    counted = samples(client.get("/metrics").text)
+    assert [counted["pneumo_unfamiliar_films_total", one] for one in ("child", "adult")] == [0, 1]
+    assert [counted["pneumo_probability_count", one] for one in ("child", "adult")] == [2, 2]
+    assert [counted["pneumo_probability_bucket", limit, "child"] for limit in ("0.5", "0.7")] == [0, 2]
+    assert [counted["pneumo_probability_bucket", limit, "adult"] for limit in ("0.3", "0.4")] == [0, 2]
+    # 5 / 9 twice, then 5 / 9 and 10 / 9
+    assert [counted["pneumo_distance_bucket", limit, "child"] for limit in ("0.5", "0.6")] == [0, 2]
+    assert [counted["pneumo_distance_bucket", limit, "adult"] for limit in ("0.5", "0.6", "1.0", "1.25")] == [
+        0,
+        1,
+        1,
+        2,
+    ]
+    assert counted["pneumo_films_total", "NORMAL"] + counted["pneumo_films_total", "PNEUMONIA"] == 5
+    assert counted["pneumo_refusals_total", "not_a_chest_film"] == 1
 
 
 def test_times_fall_into_buckets_and_a_failure_is_no_refusal():

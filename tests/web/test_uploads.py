@@ -40,6 +40,51 @@ def test_who_is_refused_unread_has_sent_all_before_the_answer(mean_grey):
         assert len(body.read()) == left
 
 
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpeg"\r\n\r\nfilm'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "words"),
+    [
+        (
+            "",
+            PART + b"\r\n--b--\r\n",
+            "a boundary in Content-Type, as in `multipart/form-data; boundary=…`, received none",
+        ),
+        ("; boundary=c", PART + b"\r\n--b--\r\n", "breaks off or is malformed"),
+        ("; boundary=b", PART, "parts end with its boundary and `--`, received one that breaks off"),
+        ("; boundary=b", PART + b"\r\n--b\r\n", "breaks off or is malformed"),
+        (
+            "; boundary=b",
+            PART.replace(b"form-data; ", b"") + b"\r\n--b--\r\n",
+            "in the multipart field `file`, received",
+        ),
+        (
+            "; boundary=b",
+            PART.replace(b'; filename="a.jpeg"', b"") + b"\r\n--b--\r\n",
+            "received a `file` without a file name, which makes it text: add a file name",
+        ),
+        ("; boundary=b", PART.replace(b"a.jpeg", b"") + b"\r\n--b--\r\n", "received an empty choice of files"),
+        ("; boundary=b", PART.replace(b'"file"', b'"Jane"') + b"\r\n--b--\r\n", "in fields of other names only"),
+        ("; boundary=b", b"--b--\r\n", "received an empty form"),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said(mean_grey, kind, body, words):
+    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
+    for path in ("/predict", "/"):
+        answer = client.post(path, data=body, content_type=f"multipart/form-data{kind}")
+        assert answer.status_code == 400
+        assert words in answer.json["detail"]
+        assert "Jane" not in answer.text
+
+
+def test_a_large_film_without_a_file_name_is_told_so(mean_grey):
+    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
+    answer = client.post("/predict", data={"file": "x" * 10**6}, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["error"]) == (413, "too_large")
+    assert "without one it counts as text" in answer.json["detail"]
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with Server(tmp_path_factory.mktemp("gunicorn") / "log", PNEUMO_MAX_MB=1) as server:
@@ -71,7 +116,8 @@ def send(server, data):
         (HEAD + b"Content-Length: 4\r\n\r\nabc", 400, "incomplete"),
         (HEAD + b"Content-Length: 99999999999\r\n\r\nabc", 413, "too_large"),
         (FORM + b"Content-Length: 100\r\n\r\n--b\r\n", 400, "incomplete"),
-        (FORM + b"Content-Length: 5\r\n\r\n--b\r\n", 400, "no_file"),
+        (FORM + b"Content-Length: 5\r\n\r\n--b\r\n", 400, "incomplete"),
+        (FORM.replace(b"; boundary=b", b"") + b"Content-Length: 1000000\r\n\r\n" + bytes(10**6), 400, "no_file"),
         (FORM.replace(b"close", b"keep-alive") + b"Content-Length: %d\r\n\r\n" % len(PARTS) + PARTS, 413, "too_large"),
         # refused unread: the answer is not lost to what is still being sent
         (KEPT + b"Content-Length: 50000000\r\n\r\n" + bytes(50_000_000), 413, "too_large"),

@@ -42,7 +42,7 @@ def _read(
     service: Service, data: bytes, operating_point: str, population: str | None, force: bool, with_map: bool
 ) -> dict:
     prediction = service.predictor.predict(data, operating_point, force, population)
-    service.metrics.read(prediction.label)
+    service.metrics.read(prediction)
     answer = prediction.to_json()
     return answer | {"heatmap": draw(prediction)} if with_map else answer
 
