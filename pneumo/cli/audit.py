@@ -55,9 +55,10 @@ def audit(
     from pneumo.data import dataset
     from pneumo.evaluation.audit import audit as run_audit
     from pneumo.evaluation.audit import measure_separation
+    from pneumo.model.profile import write_whole
     from pneumo.reports.evaluation_report import write_audit
 
-    examples = dataset.scan(folder)
+    examples = cli_films.scan(folder)
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     hashes = dataset.content_hashes(examples)
     predictor = cli_films.load(model)
@@ -86,8 +87,7 @@ def audit(
         one["files"] = [names[i] for i in one.pop("films")]
     _print(result)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(out, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     if report:
         kermany = any(film.aetiology for film in found.films)  # their file names
         again = [film.path for film in found.films]

@@ -11,9 +11,9 @@ import click
 
 from pneumo import LABELS
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, attempt, each, model_option, population_option, progress, report_unreadable
+from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
 from pneumo.cli.populations import settle
-from pneumo.errors import NotChestFilmError
+from pneumo.errors import PneumoError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,11 +41,10 @@ def calibrate(folder: Path, profile: Path, prevalence: float | None, population:
     """
     import numpy as np
 
-    from pneumo.data import dataset
     from pneumo.evaluation import site
     from pneumo.model.profile import write_profile
 
-    examples = dataset.scan(folder)
+    examples = cli_films.scan(folder)
     predictor = cli_films.load(model)
     settle(predictor, population, [example.path for example in examples])
     films, logit, features = _read(predictor, examples)
@@ -80,14 +79,19 @@ def _read(predictor: "Predictor", examples: "Sequence[Example]") -> "tuple[list[
 
     card, gate = predictor.card, predictor.gate
 
-    def read(data: bytes) -> tuple[float, "np.ndarray"]:
-        logit_map, features, _ = predictor.look(decode(data, card.size).pixels)
+    def read(film: "Example") -> "tuple[float, np.ndarray] | str":
+        try:
+            logit_map, features, _ = predictor.look(decode(film.path.read_bytes(), card.size).pixels)
+        except PneumoError as error:
+            return str(error)
+        except OSError as error:
+            return f"{error.strerror}."
         verdict = gate.judge(features)
         if verdict.frontal < gate.least_frontal:
-            raise NotChestFilmError(f"Left out: expected a frontal chest film, received {verdict.reason}.")
+            return f"Left out: expected a frontal chest film, received {verdict.reason}."
         return float(pool(logit_map, card.sharpness)), features
 
-    results = list(progress(each(lambda film: attempt(read, film.path), examples), "reading", len(examples)))
+    results = list(progress(each(read, examples), "reading", len(examples)))
     report_unreadable([film.path for film in examples], results)
     kept = [(film, found) for film, found in zip(examples, results, strict=True) if not isinstance(found, str)]
     return (

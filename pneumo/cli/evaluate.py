@@ -76,13 +76,14 @@ def evaluate(
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
     from pneumo.data import dataset
+    from pneumo.model.profile import write_whole
     from pneumo.reports.evaluation_report import write_report
 
     if (profile and not external) or (part and external):
         raise click.UsageError("Expected --profile with --external, and --external without --part.")
     if report:
         import matplotlib  # noqa: F401  without it, say so before the minutes of reading
-    examples = dataset.scan(folder)
+    examples = cli_films.scan(folder)
     predictor = cli_films.load(model)
     settle(predictor, population, [example.path for example in examples])
     if part:
@@ -99,8 +100,7 @@ def evaluate(
     if profile:
         _write_profile(profile, predictor, read, result)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(out, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     if report:
         names = [click.format_filename(film.path.name) for film in read.films]
         paths = [film.path for film in read.films]

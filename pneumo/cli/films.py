@@ -1,7 +1,7 @@
 """What `predict`, `evaluate` and `audit` share: options, the model, every core, progress, and unreadable films."""
 
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from pneumo import LABELS
 from pneumo.errors import PneumoError
 from pneumo.model.card import POINTS
 from pneumo.web.settings import cores
@@ -52,13 +53,8 @@ def read(
     population: str | None = None,
 ) -> "Prediction | str":
     """Read a film: a prediction, or the reason why there is none."""
-    return attempt(lambda data: predictor.predict(data, operating_point, force, population), film)
-
-
-def attempt(work: Callable[[bytes], Result], film: Path) -> Result | str:
-    """Return what `work` makes of the film's bytes, or the reason why it makes nothing."""
     try:
-        return work(film.read_bytes())
+        return predictor.predict(film.read_bytes(), operating_point, force, population)
     except PneumoError as error:
         return str(error)
     except OSError as error:
@@ -100,6 +96,25 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
     for one in unreadable:
         click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
     return unreadable
+
+
+def scan(folder: Path) -> "list[Example]":
+    """List the films of a folder of labels, see `dataset.scan`; name on stderr what was passed over in it.
+
+    Raises:
+        FileNotFoundError: NORMAL or PNEUMONIA is missing or holds no picture.
+    """
+    from pneumo.data import dataset
+
+    examples = dataset.scan(folder)
+    known, others = {example.path for example in examples}, Counter()
+    for path in (path for label in LABELS for path in (folder / label).rglob("*")):
+        if path not in known and not path.name.startswith(".") and (path.is_symlink() or not path.is_dir()):
+            others[path.suffix.lower() or "without a suffix"] += 1
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        click.echo(f"Not read in {click.format_filename(folder)}: {kinds}.", err=True)
+    return examples
 
 
 def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":

@@ -3,6 +3,8 @@
 Nothing is imported before a command needs it. What a person can act on becomes one sentence on stderr and exit code 2.
 """
 
+import errno
+
 import click
 
 from pneumo import __version__
@@ -19,6 +21,8 @@ from pneumo.cli.serve import check, serve
 from pneumo.cli.train import recipes, train
 from pneumo.errors import PneumoError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is
+
 
 class Group(click.Group):
     """A group that says expected errors in one sentence."""
@@ -31,6 +35,12 @@ class Group(click.Group):
             message = str(error)
         except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
             message = f"{error.strerror}: {error.filename}" if error.strerror else str(error)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            message = (
+                f"{error.strerror}. What was being written{f' to {error.filename}' if error.filename else ''} is lost."
+            )
         except ModuleNotFoundError as error:
             message = f"This needs the Python package {error.name}: install requirements.txt (`make setup`)."
         refusal = click.ClickException(message)

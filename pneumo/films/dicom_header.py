@@ -32,8 +32,9 @@ _OTHER_PARTS = re.compile(
 )
 # Codes of postero-anterior and chest in older editions of PS3.16, which pydicom does not lead to those of today
 _TODAY = {"R-10214": "272479007", "T-D3000": "816094009", "51185008": "816094009"}
-_AGE = re.compile(r"(\d{1,3})([DWMY]?)")  # PS3.5 6.2, AS: three digits and a unit; files have other forms, too
-_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25, "": 365.25}
+_AGE = re.compile(r"0*(\d{1,3}) *(?:([DWMY])[A-Z]*)?")  # PS3.5 6.2, AS: three digits and a unit; files have 65 YRS
+_OLDEST = 125  # years; what is older stands for an unknown age, as 999Y does
+_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25, None: 365.25}
 
 
 @dataclass
@@ -66,7 +67,7 @@ def read_code(ds: Dataset, keyword: str) -> str:
     """Read a code string's first value, if it is one (PS3.5 6.2): where lengths lie, a name may have run into it."""
     value = ds.get(keyword, "")
     value = str(value[0] if isinstance(value, MultiValue) else value).strip().upper()[:16]
-    return value if re.fullmatch("[A-Z0-9_ ]*", value) else "something else"
+    return value if re.fullmatch("[A-Z0-9_ /-]*", value) else "something else"
 
 
 def _judge_modality(ds: Dataset, found: Judgement) -> None:
@@ -104,7 +105,9 @@ def _judge_part(ds: Dataset, found: Judgement) -> None:
     """Judge which part of the body it is."""
     part, (known, own) = read_code(ds, "BodyPartExamined"), _read_meanings(ds, "AnatomicRegionSequence", "CID4009")
     for told in [part, *known] if part else known:
-        if (told in known and not _CHEST.search(told)) or _OTHER_PARTS.fullmatch(told):
+        words = [told, *re.split("[^A-Z]+", told)]  # devices write KNEE_LEFT and C-SPINE, too
+        other = not _CHEST.search(told) and (told in known or any(map(_OTHER_PARTS.fullmatch, words)))
+        if other:
             found.refusals.append(f"Expected a film of the chest (BodyPartExamined), received {told}.")
         elif not _CHEST.search(told):
             found.notes.append(f"The body part {told} is not known here (BodyPartExamined): is it a film of the chest?")
@@ -120,10 +123,10 @@ def _judge_age(ds: Dataset, found: Judgement) -> None:
     if not told:
         return
     age = _AGE.fullmatch(told)
-    if not age:
+    if not age or (years := int(age[1]) * _DAYS[age[2]] / _DAYS["Y"]) > _OLDEST:
         found.notes.append("The patient's age is not understood (PatientAge).")
         return
-    found.age = int(age[1]) * _DAYS[age[2]] / _DAYS["Y"]
+    found.age = years
     if not age[2]:
         found.notes.append(f"The patient's age has no unit (PatientAge): {int(age[1])} is taken for years.")
 

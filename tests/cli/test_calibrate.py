@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 
 import numpy as np
 import pytest
@@ -84,3 +85,26 @@ def test_what_is_no_frontal_film_is_left_out_and_named(grey, site, tmp_path, mon
     assert done.exit_code == 2
     assert "Left out: expected a frontal chest film, received a picture that does not look like one." in done.stderr
     assert "received 0 NORMAL and 0 PNEUMONIA" in done.stderr
+
+
+def test_a_full_disk_leaves_the_old_profile_and_nothing_half_written(grey, site, tmp_path):
+    profile, before = tmp_path / "site.json", resource.getrlimit(resource.RLIMIT_FSIZE)
+    profile.write_text("old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # as on a full disk, a write ends in the middle
+    try:
+        done = run("calibrate", site, "--profile", profile)
+        numbers = run("evaluate", site, "--json", tmp_path / "numbers.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (done.exit_code, numbers.exit_code) == (2, 2)
+    assert f"{profile} cannot be written: File too large." in done.stderr
+    assert f"{tmp_path / 'numbers.json'} cannot be written: File too large." in numbers.stderr
+    assert profile.read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "site.json"}
+
+
+def test_what_is_passed_over_in_the_folders_is_counted_and_named(grey, site, tmp_path):
+    for name in ("a.ima", "b.heic", "IM7", ".hidden"):
+        (site / "NORMAL" / name).write_bytes(b"something")
+    for command in (("calibrate", site, "--profile", tmp_path / "site.json"), ("evaluate", site)):
+        assert f"Not read in {site}: 1 .heic, 1 .ima, 1 without a suffix." in run(*command).stderr

@@ -24,6 +24,8 @@ from tests.support.dicom import RAMP, SHIPPED, coded, dicom, look, quiet
         ({"BodyPartExamined": "LSPINE"}, OtherFilmError, "received LSPINE"),
         ({"BodyPartExamined": "Abdomen"}, OtherFilmError, "received ABDOMEN"),
         ({"BodyPartExamined": "KNEE"}, OtherFilmError, "received KNEE"),
+        ({"BodyPartExamined": "HAND_LEFT"}, OtherFilmError, "received HAND_LEFT"),
+        ({"BodyPartExamined": "C-SPINE"}, OtherFilmError, "received C-SPINE"),
         ({"Rows": 8000, "Columns": 4001}, TooLargeError, "at most 32 megapixels, received 4001 × 8000"),
         ({"Rows": 65535, "Columns": 65535}, TooLargeError, "at most 32 megapixels"),
         ({"Rows": 31}, UnreadableError, "at least 32 × 32 pixels"),
@@ -105,11 +107,13 @@ def test_another_part_of_the_body_may_be_told_in_its_code(region, word):
         ({"PatientAge": "003"}, ["3 is taken for years"]),
         ({"PatientAge": "old"}, ["age is not understood (PatientAge)"]),
         ({"PatientAge": "4.5Y"}, ["age is not understood (PatientAge)"]),
+        ({"PatientAge": "999Y"}, ["age is not understood (PatientAge)"]),
         ({"PatientOrientation": "AP"}, ["PatientOrientation"]),  # no two directions
         ({"PatientOrientation": ["links", "unten"]}, ["PatientOrientation"]),
         ({"PresentationIntentType": "PRINT"}, ["PresentationIntentType"]),
         ({"NumberOfFrames": 0}, ["0 pictures (NumberOfFrames)"]),
         ({"BodyPartExamined": "UNKNOWN"}, ["body part UNKNOWN is not known here (BodyPartExamined)"]),
+        ({"BodyPartExamined": "CHEST/SPINE"}, ["body part is CHEST/SPINE: the model has only seen chests"]),
         ({"BodyPartExamined": "BRUSTKORB"}, ["body part BRUSTKORB is not known here"]),
         ({"BodyPartExamined": "Brustkörbe"}, ["body part something else is not known"]),
         ({"PresentationIntentType": "FOR PROCESSING"}, ["is raw"]),
@@ -175,6 +179,7 @@ def test_force_leads_round_what_the_header_refuses(elements, word):
 @quiet
 def test_the_age_is_the_films():
     ages = {"065Y": 65, "65Y": 65, "42": 42, "018M": 1.5, "730D": 730 / 365.25, "003W": 21 / 365.25}
+    ages |= {"0042Y": 42, "65 Y": 65, "65YR": 65, "6 MO": 0.5, "000Y": 0, "125Y": 125}
     for told, years in ages.items():
         assert look(dicom(RAMP, PatientAge=told)).age == pytest.approx(years)
     assert look(dicom(RAMP)).age is look(dicom(RAMP, PatientAge="old")).age is None
