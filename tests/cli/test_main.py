@@ -1,5 +1,6 @@
 """The command line: a bad file is one line, a bad folder is one sentence, and the numbers are the predictor's."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from PIL import Image
 
 from pneumo import __version__
 from pneumo.cli import films as cli_films
-from pneumo.cli.main import main
+from pneumo.cli.main import Group, main
 from pneumo.cli.predict import COLUMNS
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation.metrics import METRICS
@@ -53,6 +54,18 @@ def test_version_and_help():
     for command in main.commands.values():
         assert command.help
         assert run(command.name, "--help").exit_code == 0
+
+
+def test_a_disk_that_is_full_is_one_sentence():
+    group = Group()
+
+    @group.command()
+    def write():
+        raise OSError(errno.ENOSPC, "No space left on device", "report/roc.png")
+
+    done = CliRunner().invoke(group, ["write"])
+    assert done.exit_code == 2
+    assert done.stderr == "Error: No space left on device. What was being written to report/roc.png is lost.\n"
 
 
 def test_predict_says_what_the_shipped_model_says(predictor, tmp_path):
