@@ -1,7 +1,7 @@
 """The model card: a JSON file beside the model. The code reads its facts there and repeats none of them.
 
 `models/NAME.json` holds the model's files with their hashes, input size, labels, calibration, operating points,
-metrics and origin. A site's profile (`pneumo.model.profile`) replaces the operating points and nothing else.
+metrics and origin. A site's profile (`pneumo.model.profile`) replaces numbers of one population.
 """
 
 import hashlib
