@@ -11,6 +11,7 @@ from pneumo.cli.compare import compare
 from pneumo.cli.data import data
 from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
+from pneumo.cli.node import node
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
 from pneumo.cli.pretrain import pretrain
@@ -43,5 +44,19 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
+for command in (
+    predict,
+    evaluate,
+    audit,
+    data,
+    pretrain,
+    recipes,
+    train,
+    compare,
+    notebook,
+    document,
+    serve,
+    check,
+    node,
+):
     main.add_command(command)
