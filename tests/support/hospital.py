@@ -1,6 +1,5 @@
 """An archive (Debian's Orthanc) and the node, as processes of their own, each on ports and in a folder of its own."""
 
-import io
 import json
 import os
 import shutil
@@ -48,14 +47,15 @@ def film(number: int, path: Path = PNEUMONIA, **elements: object) -> bytes:
         "ImageType": ["ORIGINAL", "PRIMARY"],
         "BodyPartExamined": "CHEST",
         "ViewPosition": "PA",
+        "PatientOrientation": ["L", "F"],
+        "Manufacturer": "",
     }
     return dicom(pixels, **facts | elements)
 
 
 def storescu(port: int, *paths: Path, called: str = "ORTHANC", caller: str = "XRAY") -> subprocess.CompletedProcess:
     """Send files with dcmtk; what it said is in `stderr`."""
-    command = ["storescu", "-aec", called, "-aet", caller, "-xf", "/dev/null", "Default", HOST, str(port)]
-    command[5:8] = ["-R"]  # only the classes that are sent, with dcmtk's own transfer syntaxes
+    command = ["storescu", "-R", "-aec", called, "-aet", caller, HOST, str(port)]
     return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120)
 
 
@@ -137,12 +137,10 @@ class NodeProcess:
 
     def start(self) -> "NodeProcess":
         """Start it, also after a kill, and wait until it listens."""
-        code = "from pneumo.cli.main import main; main()"
-        options = ["node", "--state", str(self.folder), "--host", HOST, "--port", str(self.port), *self._options]
+        where = ["--state", str(self.folder), "--host", HOST, "--port", str(self.port)]
+        command = [sys.executable, "-m", "pneumo", "node", *where, *self._options]
         with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, *options], cwd=ROOT, env=environment(), stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
         until(self._listens, "a node that listens", 60)
         return self
 
