@@ -1,4 +1,4 @@
-"""The node's work on one film after the other, with a model that a person can compute and an archive in this process."""
+"""The node's work, film by film, with a model that a person can compute and an archive in this process."""
 
 import io
 import sqlite3

@@ -82,21 +82,27 @@ class Archive(Endpoint):
             "DicomWeb": {"Enable": True},
         }
         (folder / "orthanc.json").write_text(json.dumps(settings))
-        self._log = (folder / "log").open("w")
-        self.process = subprocess.Popen(
-            [shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin"), folder / "orthanc.json"],
-            stdout=self._log,
-            stderr=self._log,
-        )
 
-    def __enter__(self) -> "Archive":
-        until(lambda: self.get("/system")[0] == 200, "Orthanc to answer", 30)
+    def start(self) -> "Archive":
+        """Start it, also after `stop`, and wait until it answers."""
+        program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen([program, self.folder / "orthanc.json"], stdout=log, stderr=log)
+        until(lambda: self.get("/system")[0] == 200, "Orthanc to answer", 60)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End it; what it has stays."""
+        self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
-        self.process.wait(30)
-        self._log.close()
+        self.process.wait(60)
+
+    def __enter__(self) -> "Archive":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
 
     def json(self, path: str) -> object:
         """What the REST interface answers."""
