@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING
 
 from pneumo.node.files import Files, hash_uid
 from pneumo.node.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 DATABASE = "node.sqlite"
 STATES = ("received", "read", "refused", "sent", "failed")
@@ -77,7 +79,7 @@ class Store:
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_SCHEMA)
 
-    def receive(self, data: bytes, header: Dataset, caller: str) -> bool:
+    def receive(self, data: bytes, header: "Dataset", caller: str) -> bool:
         """Put a film's file and row on the disk; when this returns, a power cut loses neither.
 
         Returns False for a film that waits already. One whose results have been sent is read and sent again: whoever
