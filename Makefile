@@ -13,7 +13,7 @@ export PORT
 
 .DEFAULT_GOAL := help
 .PHONY: help run node setup test lint requirements train notebook benchmark reliability dependencies container
-.PHONY: test-container recipes clean
+.PHONY: hospital test-container recipes clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,10 +68,16 @@ dependencies: .venv/.all ## write the bill of materials of what serves, and look
 reliability: setup ## try to break the service, and write reports/reliability.md (half an hour; ARGS= for less)
 	$(python) -m tests.reliability $(ARGS)
 
+hospital: setup ## kill the node between dcmtk and Orthanc, and write reports/hospital.md (ARGS= for less)
+	$(python) -m benchmarks.hospital $(ARGS)
+
 container: ## build the image "pneumo" with docker, or with buildah where no docker answers
 	bash tests/container/container.sh build
 
-test-container: ## build the image, start it, send it a film
+test-hospital: setup ## kill the node between dcmtk and Orthanc, and write reports/hospital.md (ARGS= for less)
+	$(python) -m benchmarks.hospital $(ARGS)
+
+container: ## build the image, start it, send it a film
 	bash tests/container/container.sh test
 
 clean: ## remove .venv and caches; data, runs and models stay

@@ -1,4 +1,4 @@
-"""The node between real peers: killed at every state of a film, sent films three times, and how many films a second.
+"""DICOM beside JPEG, and the node between real peers: killed at every state, sent films three times, and its pace.
 
     python -m benchmarks.hospital                            # some minutes; writes reports/hospital.json and .md
     python -m benchmarks.hospital --kills 5 --films 8 --report runs/hospital
@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -22,13 +23,16 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from benchmarks.serving import asking, in_turns
 from pneumo import __version__
 from pneumo.model.card import find_card, read_card
 from pneumo.node.store import STATES, Row
+from tests.support.films import SAMPLES
 from tests.support.hospital import NORMAL, Archive, NodeProcess, film, free_port, send_to_peer, storescu
-from tests.support.server import ROOT, until
+from tests.support.server import ROOT, Server, until
 
 TEMPLATE = ROOT / "benchmarks" / "hospital.md.j2"
+MOST = 3  # times the JPEG that the DICOM file of a film may take
 KINDS = {"SR": "reports", "OT": "captures"}
 
 
@@ -155,6 +159,17 @@ def measure_pace(archive: Archive, node: NodeProcess, folder: Path, numbers: Seq
     }
 
 
+def measure_formats(folder: Path, rounds: int) -> dict:
+    """Milliseconds (medians) of the server's answers to the sample films, as JPEG and as DICOM, in turns."""
+    films = [film(number, path) for number, path in enumerate(SAMPLES)]
+    with Server(folder / "server.log") as server:
+        steps = {"JPEG": asking(server), "DICOM": asking(server, films=films, kind="application/dicom")}
+        found = {name: statistics.median(times) for name, times in in_turns(steps, len(films), rounds).items()}
+    times = found["DICOM"] / found["JPEG"]
+    median = {name: round(value, 1) for name, value in found.items()}
+    return {"median_ms": median, "rounds": rounds, "times": round(times, 2), "most": MOST, "met": times <= MOST}
+
+
 def page(found: dict) -> str:
     """The report as Markdown."""
     filling = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
@@ -162,7 +177,7 @@ def page(found: dict) -> str:
 
 
 def run(folder: Path, kills: int, films: int) -> dict:
-    """Do all of it in a folder; the archive does not route here, so that what is sent is what arrives."""
+    """Kill, repeat, and measure the node's pace; the archive does not route here: what is sent is what arrives."""
     port = free_port()
     with (
         Archive(folder / "archive", port, route=False) as archive,
@@ -184,12 +199,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hospital", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="kills (20)")
     parser.add_argument("--films", type=int, default=64, metavar="N", help="films whose pace is measured (64)")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="times that each film is read (15)")
     parser.add_argument("--report", type=Path, default=ROOT / "reports" / "hospital", metavar="PATH")
     arguments = parser.parse_args()
     asked = "".join(f" --{n} {v}" for n, v in vars(arguments).items() if n != "report" and v != parser.get_default(n))
     load = round(os.getloadavg()[1], 1)
     with tempfile.TemporaryDirectory(prefix="pneumo-hospital-") as folder:
-        found = run(Path(folder), arguments.kills, arguments.films)
+        formats = measure_formats(Path(folder), arguments.rounds)
+        found = run(Path(folder), arguments.kills, arguments.films) | {"formats": formats}
     found |= {
         "command": f"python -m benchmarks.hospital{asked}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

@@ -169,6 +169,7 @@ def test_killed_at_every_state_nothing_is_lost_and_nothing_doubled(tmp_path):
 def test_the_report_of_the_kills_is_what_was_measured():
     found = json.loads(REPORT.read_text())
     assert (found["kill"]["times"], found["kill"]["lost"], found["kill"]["doubled"]) == (20, 0, 0)
+    assert found["formats"]["met"]
     assert REPORT.with_suffix(".md").read_text() == hospital.page(found)
 
 
@@ -176,11 +177,19 @@ def test_page_by_hand():
     counts = {"films": 4, "reports": 3, "captures": 5, "lost": 1, "doubled": 2}
     pace = {"films": 8, "megabytes": 1.5, "acknowledged_a_second": 20.5, "through_a_second": 4.5}
     found = {"kill": counts | {"times": 4, "found": {"received": 3, "sent": 1}}, "repeat": counts, "pace": pace}
+    found["formats"] = {"median_ms": {"JPEG": 10.0, "DICOM": 15.0}, "rounds": 2, "times": 1.5, "most": 3, "met": True}
     model = {"name": "m", "version": "1"}
     page = hospital.page(found | {"command": "c", "machine": "x", "load": 0.1, "model": model, "program": "2"})
     assert "| `kill -9` 4 times, then started again | 4 | 3 | 5 | 1 | 2 |" in page
     assert "States of the film in the database of the killed node: `received` 3, `sent` 1.\n" in page
     assert "**20.5** a second are acknowledged" in page
+    assert "**1.5** times as long. The bar is 3 times: met." in page
+
+
+def test_dicom_beside_jpeg(tmp_path):
+    found = hospital.measure_formats(tmp_path, rounds=1)
+    assert found["times"] == pytest.approx(found["median_ms"]["DICOM"] / found["median_ms"]["JPEG"], rel=0.05)
+    assert found["met"] == (found["times"] <= 3)
 
 
 def test_the_rules_are_ten_lines():
