@@ -1,16 +1,18 @@
 # The served app and nothing else: no TensorFlow, no training weights, no compiler.
 #   docker build -t pneumo . && docker run --rm -p 5000:5000 --read-only pneumo
+# With --build-arg REQUIREMENTS=requirements-node.txt it has what `pneumo node` needs, too.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-COPY requirements-serve.txt /
+ARG REQUIREMENTS=requirements-serve.txt
+COPY ${REQUIREMENTS} /requirements.txt
 # A venv without pip: the base's own pip fills it, and nothing that installs packages is carried along.
 RUN python3 -m venv --without-pip /venv \
  && python3 -m pip --python /venv/bin/python --no-cache-dir --disable-pip-version-check \
-    install --require-hashes -r /requirements-serve.txt
+    install --require-hashes -r /requirements.txt
 # .dockerignore lets through only what is served. Root owns it and everybody may read it, whatever the checkout's modes.
 COPY . /srv/pneumo
-RUN chmod -R u=rwX,go=rX /srv/pneumo && rm /srv/pneumo/requirements-serve.txt \
+RUN chmod -R u=rwX,go=rX /srv/pneumo && rm /srv/pneumo/requirements-*.txt \
  && /venv/bin/python -m compileall -q /srv/pneumo
 
 FROM ${BASE}

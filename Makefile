@@ -1,5 +1,7 @@
 # Everything is installed into .venv. Files in it named .made, .serve and .all say what has been done already.
 PORT ?= 5000
+STATE ?= runs/node
+TO ?= ORTHANC@localhost:4242
 # Tried in this order; PYTHON=... is taken instead. The range is the one in pyproject.toml.
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -10,8 +12,8 @@ pip := $(python) -m pip --disable-pip-version-check -q
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint requirements train notebook benchmark reliability dependencies container
-.PHONY: test-container recipes clean
+.PHONY: help run node setup test lint requirements train notebook benchmark reliability dependencies container
+.PHONY: hospital test-container recipes clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +21,9 @@ help: ## list the targets
 # glibc gives back what large films took: 20 of 32 megapixels leave 0.1 GB in a worker, without this 0.8 GB.
 run: .venv/.serve ## install what serving needs and serve the page (PORT=5000)
 	@MALLOC_TRIM_THRESHOLD_=$${MALLOC_TRIM_THRESHOLD_:-1048576} exec $(python) -m gunicorn
+
+node: .venv/.node ## install what the DICOM node needs and start it (TO=AE@HOST:PORT, ARGS= for more options)
+	exec .venv/bin/pneumo node --state $(STATE) --to $(TO) $(ARGS)
 
 setup: .venv/.all ## install everything: training, notebook, tests
 
@@ -34,6 +39,7 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	@$(pip) install uv
 	$(uv) --all-extras -o requirements.txt $(ARGS)
 	$(uv) -c requirements.txt -o requirements-serve.txt
+	$(uv) -c requirements.txt --extra node -o requirements-node.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
 train: setup ## train the shipped model: its base in four runs, then the top
@@ -62,10 +68,16 @@ dependencies: .venv/.all ## write the bill of materials of what serves, and look
 reliability: setup ## try to break the service, and write reports/reliability.md (half an hour; ARGS= for less)
 	$(python) -m tests.reliability $(ARGS)
 
+hospital: setup ## kill the node between dcmtk and Orthanc, and write reports/hospital.md (ARGS= for less)
+	$(python) -m benchmarks.hospital $(ARGS)
+
 container: ## build the image "pneumo" with docker, or with buildah where no docker answers
 	bash tests/container/container.sh build
 
-test-container: ## build the image, start it, send it a film
+test-hospital: setup ## kill the node between dcmtk and Orthanc, and write reports/hospital.md (ARGS= for less)
+	$(python) -m benchmarks.hospital $(ARGS)
+
+container: ## build the image, start it, send it a film
 	bash tests/container/container.sh test
 
 clean: ## remove .venv and caches; data, runs and models stay
@@ -92,6 +104,11 @@ clean: ## remove .venv and caches; data, runs and models stay
 	@echo "installing requirements-serve.txt"
 	@$(pip) install --require-hashes -r requirements-serve.txt
 	@$(pip) install --no-deps -e .
+	@touch $@
+
+.venv/.node: .venv/.serve requirements-node.txt
+	@echo "installing requirements-node.txt"
+	@$(pip) install --require-hashes -r requirements-node.txt
 	@touch $@
 
 # imgaug asks for opencv-python, which needs the system's libGL; the headless build is the same without windows.

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PINNED = "requirements-serve.txt"
+PINNED = "requirements-node.txt"  # what serves, and what the node needs on top
 
 
 def bill_of_materials(out: Path) -> int:

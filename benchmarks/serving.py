@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -108,14 +108,16 @@ def make_interpreter(card: Card, threads: int) -> Interpreter:
     return interpreter
 
 
-def asking(server: Endpoint, path: str = "/predict") -> Callable[[int], None]:
+def asking(
+    server: Endpoint, path: str = "/predict", films: Sequence[bytes] = FILMS, kind: str = "image/jpeg"
+) -> Callable[[int], None]:
     """A function that sends the film of that number on a connection that is kept, and expects an answer."""
     connection = HTTPConnection(HOST, server.port, timeout=PATIENCE)
 
     def ask(number: int) -> None:
         if connection.sock and select.select([connection.sock], [], [], 0)[0]:
             connection.close()  # the server has: it waits 2 s for the next request
-        connection.request("POST", path, FILMS[number], {"Content-Type": "image/jpeg"})
+        connection.request("POST", path, films[number], {"Content-Type": kind})
         answer = connection.getresponse()
         if answer.status != 200:
             raise RuntimeError(f"Expected 200, received {answer.status}: {answer.read().decode()}")

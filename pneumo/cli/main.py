@@ -14,6 +14,7 @@ from pneumo.cli.compare import compare
 from pneumo.cli.data import data
 from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
+from pneumo.cli.node import node
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
 from pneumo.cli.pretrain import pretrain
@@ -55,5 +56,5 @@ def main() -> None:
 
 
 READING = (predict, evaluate, calibrate, audit)
-for command in (*READING, data, pretrain, recipes, train, compare, notebook, document, serve, check):
+for command in (*READING, data, pretrain, recipes, train, compare, notebook, document, serve, check, node):
     main.add_command(command)

@@ -11,7 +11,7 @@ from pneumo.web import hooks, logs, problems, startup, view
 from pneumo.web.access import read_keys, read_origins
 from pneumo.web.admission import FilmQueue
 from pneumo.web.metrics import Metrics
-from pneumo.web.routes import BLUEPRINTS
+from pneumo.web.routes import BLUEPRINTS, worklist
 from pneumo.web.service import Service
 from pneumo.web.settings import read_flask_settings
 from pneumo.web.uploads import MemoryRequest
@@ -39,6 +39,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     problems.register_handlers(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    if app.config["NODE_STATE"]:
+        worklist.attach(app, Path(app.config["NODE_STATE"]))
     if count := app.config["PROXIES"]:  # so many of these headers' values were written by proxies that are trusted
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_prefix=count)
     return app

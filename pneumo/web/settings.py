@@ -60,6 +60,7 @@ def read_flask_settings() -> dict[str, object]:
         "THREADS": numbers["PNEUMO_THREADS"],
         "WAITING": numbers["PNEUMO_WAITING"],
         "PROXIES": numbers["PNEUMO_PROXIES"],
+        "NODE_STATE": os.environ.get("PNEUMO_NODE_STATE"),
         "KEYS": os.environ.get("PNEUMO_KEYS"),
         "ORIGINS": os.environ.get("PNEUMO_ORIGINS"),
         "LOG": os.environ.get("PNEUMO_LOG"),
