@@ -6,6 +6,7 @@ Nothing is imported before a command needs it. What a person can act on becomes 
 import click
 
 from pneumo import __version__
+from pneumo.cli.archive import merge
 from pneumo.cli.audit import audit
 from pneumo.cli.compare import compare
 from pneumo.cli.data import data
@@ -43,5 +44,19 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
+for command in (
+    predict,
+    merge,
+    evaluate,
+    audit,
+    data,
+    pretrain,
+    recipes,
+    train,
+    compare,
+    notebook,
+    document,
+    serve,
+    check,
+):
     main.add_command(command)
