@@ -34,6 +34,7 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	@$(pip) install uv
 	$(uv) --all-extras -o requirements.txt $(ARGS)
 	$(uv) -c requirements.txt -o requirements-serve.txt
+	$(uv) -c requirements.txt --extra cloud --extra parquet -o requirements-archive.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
 train: setup ## train the shipped model: its base in four runs, then the top

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pneumo.archive.remote import Remote, is_url, open_filesystem
+from pneumo.archive.remote import Remote, is_url, network_errors, open_filesystem
 from pneumo.errors import RunError
 
 
@@ -70,7 +70,7 @@ class RemoteFolder:
         """
         try:
             self.filesystem.pipe_file(f"{self.path}/{name}", data)
-        except OSError as error:
+        except network_errors() as error:
             raise RunError(f"{self.url}/{name} cannot be written: {error}.") from None
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,6 +30,12 @@ def open_filesystem(url: str) -> "tuple[AbstractFileSystem, str]":
         return url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise RunError(f"{url} cannot be opened: {error}. `pip install 'pneumo[cloud]'` brings s3://.") from None
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """Return what a lost network raises: OSError, and those errors of loaded packages that are none."""
+    others = (("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError"))
+    return OSError, *(getattr(sys.modules[module], name) for module, name in others if module in sys.modules)
 
 
 @dataclass(frozen=True)
@@ -81,5 +88,5 @@ class Remote:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url) from None
         except PermissionError:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.url) from None
-        except OSError as error:
+        except network_errors() as error:
             raise RunError(f"{self.url} cannot be fetched: {error}. Run the same command again to go on.") from None
