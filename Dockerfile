@@ -3,14 +3,16 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-COPY requirements-serve.txt /
+# requirements-archive.txt has what `pneumo predict` needs for s3:// and Parquet, too.
+ARG REQUIREMENTS=requirements-serve.txt
+COPY ${REQUIREMENTS} /requirements.txt
 # A venv without pip: the base's own pip fills it, and nothing that installs packages is carried along.
 RUN python3 -m venv --without-pip /venv \
  && python3 -m pip --python /venv/bin/python --no-cache-dir --disable-pip-version-check \
-    install --require-hashes -r /requirements-serve.txt
+    install --require-hashes -r /requirements.txt
 # .dockerignore lets through only what is served. Root owns it and everybody may read it, whatever the checkout's modes.
 COPY . /srv/pneumo
-RUN chmod -R u=rwX,go=rX /srv/pneumo && rm /srv/pneumo/requirements-serve.txt \
+RUN chmod -R u=rwX,go=rX /srv/pneumo && rm /srv/pneumo/requirements-*.txt \
  && /venv/bin/python -m compileall -q /srv/pneumo
 
 FROM ${BASE}

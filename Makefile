@@ -10,7 +10,7 @@ pip := $(python) -m pip --disable-pip-version-check -q
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint requirements train notebook benchmark reliability dependencies container
+.PHONY: help run setup test lint requirements train notebook benchmark scale reliability dependencies container
 .PHONY: test-container recipes clean
 
 help: ## list the targets
@@ -56,6 +56,9 @@ notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
 benchmark: setup ## measure speed beside the naive server and the bare model, into benchmarks/ and the README
 	$(python) -m benchmarks.serving
 	.venv/bin/pneumo document
+
+scale: setup ## measure what a million films cost, and simulate the fleet, into reports/scale.md (PRICE= of a core hour)
+	$(python) -m benchmarks.scale --price $(or $(PRICE),0.05)
 
 dependencies: .venv/.all ## write the bill of materials of what serves, and look for known vulnerabilities in it
 	$(python) .ci/dependencies.py
