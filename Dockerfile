@@ -1,6 +1,7 @@
 # The served app and nothing else: no TensorFlow, no training weights, no compiler.
 #   docker build -t pneumo . && docker run --rm -p 5000:5000 --read-only pneumo
-# With --build-arg REQUIREMENTS=requirements-node.txt it has what `pneumo node` needs, too.
+# With --build-arg REQUIREMENTS=requirements-node.txt it has what `pneumo node` needs, too; with requirements-archive.txt
+# what `pneumo predict` needs for s3:// and Parquet.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build

@@ -12,8 +12,8 @@ pip := $(python) -m pip --disable-pip-version-check -q
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run node setup test lint requirements train notebook benchmark reliability dependencies container
-.PHONY: hospital test-container recipes clean
+.PHONY: help run node setup test lint requirements train notebook benchmark scale reliability dependencies
+.PHONY: container hospital test-container recipes clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,7 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	$(uv) --all-extras -o requirements.txt $(ARGS)
 	$(uv) -c requirements.txt -o requirements-serve.txt
 	$(uv) -c requirements.txt --extra node -o requirements-node.txt
+	$(uv) -c requirements.txt --extra cloud --extra parquet -o requirements-archive.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
 train: setup ## train the shipped model: its base in four runs, then the top
@@ -61,6 +62,9 @@ notebook: setup ## run notebooks/train_vgg16.ipynb and keep its outputs
 benchmark: setup ## measure speed beside the naive server and the bare model, into benchmarks/ and the README
 	$(python) -m benchmarks.serving
 	.venv/bin/pneumo document
+
+scale: setup ## measure what a million films cost, and simulate the fleet, into reports/scale.md (PRICE= of a core hour)
+	$(python) -m benchmarks.scale --price $(or $(PRICE),0.05)
 
 dependencies: .venv/.all ## write the bill of materials of what serves, and look for known vulnerabilities in it
 	$(python) .ci/dependencies.py

@@ -2,7 +2,7 @@
 
 The rooms, and the direction of their imports (held by import-linter, see pyproject.toml):
 
-    cli -> reports -> training -> evaluation -> {model, data} -> films -> errors
+    cli -> archive -> reports -> training -> evaluation -> {model, data} -> films -> errors
     app.py -> web -> model
 
 films       bytes -> one grey film, the one truth about pixels in training and in serving (a new image format)
@@ -11,6 +11,7 @@ data        folders of films -> patients -> parts, acquisition, augmentation (a 
 evaluation  labels and probabilities -> figures with intervals, thresholds, subgroups, shortcuts
 training    a recipe -> files in models/; the only Keras (a new network)
 reports     figures and pages
+archive     films of an archive, wherever they lie -> rows in parts -> one table (a new source or format)
 web         the page, /predict, health, metrics; the only Flask (a new route)
 cli         one file a command
 

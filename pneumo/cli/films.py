@@ -15,6 +15,7 @@ from pneumo.model.card import POINTS
 from pneumo.web.settings import cores
 
 if TYPE_CHECKING:
+    from pneumo.archive.listing import Film
     from pneumo.data.dataset import Example
     from pneumo.model.card import Card
     from pneumo.model.predictor import Prediction, Predictor
@@ -45,33 +46,47 @@ def load(model: str | None) -> "Predictor":
     return Predictor(apply_settings(read_card(find_card(model), roles=())), threads=1, at_once=cores())
 
 
-def read(
-    predictor: "Predictor",
-    film: Path,
-    operating_point: str | None = None,
-    force: bool = False,
-    population: str | None = None,
-) -> "Prediction | str":
-    """Read a film: a prediction, or the reason why there is none."""
+def read(predictor: "Predictor", film: "Film", *args: object, **kwargs: object) -> "Prediction | str":
+    """Read a film with these arguments of `Predictor.predict`: a prediction, or the reason why there is none."""
+    return judge(predictor, fetch(film), *args, **kwargs)
+
+
+def fetch(film: "Film") -> bytes | str:
+    """Return the bytes of a film, or the reason why there are none."""
     try:
-        return predictor.predict(film.read_bytes(), operating_point, force, population)
-    except PneumoError as error:
-        return str(error)
+        return film.read_bytes()
     except OSError as error:
         return f"{error.strerror}."
 
 
-def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def judge(
+    predictor: "Predictor",
+    data: bytes | str,
+    operating_point: str | None = None,
+    force: bool = False,
+    population: str | None = None,
+) -> "Prediction | str":
+    """Read the bytes of a film as `read` does; a reason is passed on."""
+    if isinstance(data, str):
+        return data
+    try:
+        return predictor.predict(data, operating_point, force, population)
+    except PneumoError as error:
+        return str(error)
+
+
+def each(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> Iterator[Result]:
     """Compute `work(item)` of each item on every core, in their order; memory does not grow with their number.
 
-    Threads are enough: the network and the decoders release Python's lock.
+    Threads are enough: the network and the decoders release Python's lock. More `threads` than cores are for waiting.
     """
+    threads = threads or cores()
     waiting: deque = deque()
-    pool = ThreadPoolExecutor(cores())
+    pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) >= AHEAD * cores():
+            if len(waiting) >= AHEAD * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

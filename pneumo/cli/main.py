@@ -8,6 +8,7 @@ import errno
 import click
 
 from pneumo import __version__
+from pneumo.cli.archive import merge
 from pneumo.cli.audit import audit
 from pneumo.cli.calibrate import calibrate
 from pneumo.cli.compare import compare
@@ -55,6 +56,6 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-READING = (predict, evaluate, calibrate, audit)
+READING = (predict, merge, evaluate, calibrate, audit)
 for command in (*READING, data, pretrain, recipes, train, compare, notebook, document, serve, check, node):
     main.add_command(command)

@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from app import create_app
-from pneumo.cli.predict import COLUMNS
+from pneumo.archive.rows import COLUMNS
 from tests.browser.conftest import HOSTS
 from tests.support.web import KEY
 

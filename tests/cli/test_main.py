@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pneumo import __version__
+from pneumo.archive.rows import COLUMNS
 from pneumo.cli import films as cli_films
 from pneumo.cli.main import Group, main
-from pneumo.cli.predict import COLUMNS
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation.metrics import METRICS
 from pneumo.evaluation.subgroups import THIRDS

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo.archive.rows import FORMULA, guard
 from pneumo.cli import films as cli_films
-from pneumo.cli import predict as cli_predict
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
 from tests.support.cli import run
@@ -222,7 +222,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(grey, films
     [("=1+1.jpeg", True), (" =1.jpeg", True), ("@a", True), ("＝1", True), ("\tx", True), ("a=b", False)],
 )
 def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(name, runs):
-    assert cli_predict._guard(name) == ("'" + name if runs else name)
+    assert guard(name) == ("'" + name if runs else name)
     script = Path(__file__).parents[2].joinpath("static", "page.js").read_text(encoding="utf-8")
     assert r"/^[\t\r\n]|^\s*[=+\-@＝＋－＠]/" in script, "the page guards the same"
-    assert cli_predict.FORMULA.pattern == r"[\t\r\n]|\s*[=+\-@＝＋－＠]"
+    assert FORMULA.pattern == r"[\t\r\n]|\s*[=+\-@＝＋－＠]"

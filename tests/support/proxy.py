@@ -14,6 +14,7 @@ from tests.support.server import ROOT, Endpoint, free_port, until
 TEMPLATES = ROOT / "deploy" / "nginx"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # Debian's path of a user lacks it
 DEFAULT = re.compile(r"\$\{\w+:-(.*?)\}")  # Compose's ${NAME:-default}
+SERVERS = re.compile(r"( *server \$\{PROXY_APP\} max_fails=0;\n)+")  # the upstream's lines
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -23,19 +24,22 @@ def compose() -> dict:
 
 
 class Proxy(Endpoint):
-    """An nginx before the server on port `app`; its files are in memory. `with Proxy(...) as proxy:` ends it.
+    """An nginx before the servers on ports `apps`; its files are in memory. `with Proxy(...) as proxy:` ends it.
 
     `settings` are variables of the templates, in place of compose.yaml's.
     """
 
-    def __init__(self, app: int, **settings: object) -> None:
+    def __init__(self, *apps: int, **settings: object) -> None:
         super().__init__(free_port())
         self.folder = Path(tempfile.mkdtemp(prefix="pneumo-nginx-", dir="/dev/shm"))
-        here = {"PROXY_APP": f"127.0.0.1:{app}", "PROXY_PORT": self.port}
+        here = {"PROXY_APP": f"127.0.0.1:{apps[0]}", "PROXY_PORT": self.port}
         here |= {"PROXY_FILES": self.folder, "PROXY_TEMP": self.folder}
         values = compose()["services"]["proxy"]["environment"] | here | settings
         for template in TEMPLATES.glob("*.template"):
-            text = VARIABLE.sub(lambda found: str(values[found[1]] or ""), template.read_text())
+            text = template.read_text()
+            if len(apps) > 1:  # as docs/scale.md says: a line for each
+                text = SERVERS.sub("".join(f"server 127.0.0.1:{app} max_fails=0;\n" for app in apps), text)
+            text = VARIABLE.sub(lambda found: str(values[found[1]] or ""), text)
             (self.folder / template.stem).write_text(text)
         user = ["-g", "user root;"] if os.geteuid() == 0 else []  # as root it would work as nobody
         command = [NGINX, "-e", "stderr", "-p", self.folder, "-c", self.folder / "nginx.conf", *user]
