@@ -44,6 +44,14 @@ def recipes() -> None:
 @click.option(
     "--elsewhere", type=FOLDER, help="Frontal films of other hospitals, not to be refused; else adults beside the data."
 )
+@click.option(
+    "--source",
+    "sources",
+    type=FOLDER,
+    multiple=True,
+    help="Films of one more hospital, with labels.csv; repeatable. [default: adults_nih beside the data, but none with "
+    "--recipe]",
+)
 @seed_option
 @click.option("--card", type=click.Path(path_type=Path), help="Card to write; else the shipped or recipes/NAME.json.")
 def train(
@@ -54,13 +62,15 @@ def train(
     others: Path | None,
     elsewhere: Path | None,
     card: Path | None,
+    sources: tuple[Path, ...],
     **changes: int | None,
 ) -> None:
     """Train a model and publish it: the served file, the weights, the card. A killed run resumes.
 
     Without a recipe: the shipped model's training, as in the notebook.
     """
-    from pneumo.data.dataset import read_parts
+    from pneumo.data.dataset import content_hashes
+    from pneumo.data.sources import read_sources, split_sources
     from pneumo.reports.comparison import record
     from pneumo.training.publish import publish
     from pneumo.training.recipes import IMAGENET, RECIPES
@@ -73,7 +83,11 @@ def train(
     run = run or Path("runs") / (name or "train")
     card = card or (RECIPE_CARDS / f"{name}.json" if name else MODELS / f"{DEFAULT_MODEL}.json")
 
-    parts = read_parts(data / "train")
+    beside = data.parent / "adults_nih"
+    if not sources and not name and beside.is_dir():
+        sources = (beside,)
+    examples = read_sources([data, *sources])
+    parts = split_sources(examples, content_hashes(examples))
     trained = run_training(parts["train"], parts["validation"], run, config)
     others, elsewhere = others or data.parent / "not_chest_xray", elsewhere or data.parent / "adults"
     base_name = base if base in (IMAGENET, "none") else "chest-xray"

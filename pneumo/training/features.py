@@ -27,7 +27,7 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
     """
     base = config.base_weights if config.base_weights == IMAGENET else sha256(config.base_weights)
     key = hashlib.sha256(films)
-    key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
+    key.update(repr((base, films.shape, config.size, config.frozen)).encode())
     if view is not None:
         key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
         key.update((inspect.getsource(augment) + inspect.getsource(changes)).encode())  # the one calls the other
@@ -36,7 +36,7 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
         seed = None if view is None else VIEW_SEED + view
         columns = films, np.zeros(len(films)), config.size, config.batch, seed, config.acquisition
         with quickest_precision():
-            model = networks.front(config.size, config.tuned_blocks)
+            model = networks.front(config.size, config.frozen)
             load_base(model, config)
             found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
         return found.astype(np.float16)

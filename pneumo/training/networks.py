@@ -42,28 +42,28 @@ def vgg16(size: int | None) -> keras.Model:
     return keras.Model(inputs, base.get_layer(LAST_CONV).output, name="vgg16")
 
 
-def front(size: int, tuned: int) -> keras.Model:
-    """VGG-16 before its last `tuned` blocks, the part that stays frozen: (n, size, size, 3) -> (n, h, w, filters)."""
+def front(size: int, frozen: str) -> keras.Model:
+    """VGG-16 up to the layer `frozen`, the part that is not trained: (n, size, size, 3) -> (n, h, w, filters)."""
     base = vgg16(size)
-    return keras.Model(base.input, base.get_layer(f"block{len(BLOCKS) - tuned}_pool").output, name="front")
+    return keras.Model(base.input, base.get_layer(frozen).output, name="front")
 
 
-def tail(size: int, tuned: int, units: int, dropout: float) -> keras.Model:
-    """VGG-16 behind `front`: its features -> the last `tuned` blocks -> the head -> probability (n, 1)."""
-    before = len(BLOCKS) - tuned
-    x = inputs = keras.Input((size >> before, size >> before, BLOCKS[before - 1][0]), name="features")
-    for block, (filters, convolutions) in enumerate(BLOCKS[before:], before + 1):
-        if block > before + 1:
-            x = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
-        for c in range(1, convolutions + 1):
-            name = f"block{block}_conv{c}"
-            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
-    return add_head(keras.Model(inputs, x, name="last_blocks"), units, dropout)
+def tail(size: int, frozen: str, units: int, dropout: float, sharpness: float = 0.0) -> keras.Model:
+    """VGG-16 behind `front`: its features -> the layers after `frozen` -> the head -> probability (n, 1)."""
+    whole = vgg16(size)
+    before = whole.get_layer(frozen)
+    x = inputs = keras.Input(before.output.shape[1:], name="features")
+    for layer in whole.layers[whole.layers.index(before) + 1 :]:
+        x = layer(x)
+    return add_head(keras.Model(inputs, x, name="last_layers"), units, dropout, sharpness)
 
 
-def last_blocks(tuned: int) -> tuple[str, ...]:
-    """Name the convolutions of VGG-16's last `tuned` blocks."""
-    return CONV_NAMES[-sum(convolutions for _, convolutions in BLOCKS[-tuned:]) :]
+def trained_convolutions(frozen: str) -> tuple[str, ...]:
+    """Name the convolutions of VGG-16 behind the layer `frozen`."""
+    block = int(frozen.removeprefix("block").split("_")[0])
+    if frozen.endswith("pool"):
+        return tuple(name for name in CONV_NAMES if int(name[len("block")]) > block)
+    return CONV_NAMES[CONV_NAMES.index(frozen) + 1 :]
 
 
 def load_imagenet(model: keras.Model) -> None:

@@ -20,7 +20,9 @@ class TrainConfig:
     when they are augmented. `acquisition` scales the probabilities of `augment.acquisition`.
 
     VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
-    film, then its last `tuned_blocks` and the head for `tune_epochs` at `tune_rate`. `experts` and `independent` are
+    film, then the convolutions after the layer `frozen` and the head for `tune_epochs` at `tune_rate`. With
+    `positions`, the weight of `positions.position_loss`, both train together instead, for `epochs` of `epoch_steps`
+    batches; a film has `views` augmented copies times its weight. `experts` and `independent` are
     arguments of `objective.loss`. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
     without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
     the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
@@ -45,9 +47,11 @@ class TrainConfig:
     gap: float = 0.0
     batch: int = 32
     seed: int = 0
-    tuned_blocks: int = 1
+    frozen: str = "block4_pool"
     experts: float = 0.0
     independent: float = 0.0
+    positions: float = 0.0
+    epoch_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,13 +159,22 @@ RECIPES: dict[str, Recipe] = {
     "cnn-rmsprop": _cnn("RMSprop", optimizer="RMSprop"),
 }
 
-# What `pneumo train` and the notebook train unless a recipe is named. Why these values: reports/experiments.md.
-SHIPPED = replace(
-    RECIPES["vgg16"].config,
-    augmentation="flip, crop, jitter, shift, rotation",
-    tune_epochs=8,
-    experts=1.0,
-    independent=0.3,
+# What `pneumo train` and the notebook train unless a recipe is named: children and adults, boxes where there are any.
+SHIPPED = TrainConfig(
+    IMAGENET,
+    options={"units": 128, "dropout": 0.3, "sharpness": 1.0},
+    steps=("level",),
+    size=160,
+    augmentation="hospitals",
+    acquisition=0.6,
+    views=2,
+    epochs=8,
+    rate=2.5e-4,
+    tune_epochs=0,
+    batch=64,
+    frozen="block4_conv2",
+    positions=0.5,
+    epoch_steps=90,
 )
 
 

@@ -43,19 +43,20 @@ def test_imagenet_weights_meet_the_preprocessing_they_expect(monkeypatch):
     np.testing.assert_allclose(model(films), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("tuned", [1, 2])
-def test_front_and_tail_are_the_whole_network(tuned, tmp_path):
+@pytest.mark.parametrize(("frozen", "trained"), [("block4_pool", 3), ("block3_pool", 6), ("block4_conv2", 4)])
+def test_front_and_tail_are_the_whole_network(frozen, trained, tmp_path):
     whole = networks.build("vgg16", 64, units=8, dropout=0.0)
     layers = networks.take_layers(whole, (*networks.CONV_NAMES, *networks.TOP_NAMES))
     path = tmp_path / "whole.npz"
     networks.save_layers(layers, path, "float32")
-    front, tail = networks.front(64, tuned), networks.tail(64, tuned, units=8, dropout=0.0)
+    front, tail = networks.front(64, frozen), networks.tail(64, frozen, units=8, dropout=0.0)
     for part in (front, tail):
         networks.load_layers(part, path, [layer.name for layer in part.layers])
     films = np.random.default_rng(8).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     np.testing.assert_allclose(tail(front(films)), whole(films), rtol=1e-5)
-    trained = {layer.name for layer in tail.layers if layer.weights}
-    assert trained == {*networks.last_blocks(tuned), *networks.TOP_NAMES}
+    convolutions = networks.trained_convolutions(frozen)
+    assert convolutions == networks.CONV_NAMES[-trained:]
+    assert {layer.name for layer in tail.layers if layer.weights} == {*convolutions, *networks.TOP_NAMES}
 
 
 def test_mean_of_the_map_is_the_logit():
