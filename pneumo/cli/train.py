@@ -35,6 +35,7 @@ def recipes() -> None:
 )
 @click.option("--epochs", type=click.IntRange(1), help="At most; for VGG-16, with frozen base. Else the recipe's.")
 @click.option("--tune-epochs", type=click.IntRange(0), help="VGG-16's epochs with the last block unfrozen; 0 for none.")
+@click.option("--epoch-steps", type=click.IntRange(1), help="Batches an epoch, of the shipped model's training.")
 @click.option("--image-size", "size", type=click.IntRange(64), help="Pixels a side; else the recipe's.")
 @click.option(
     "--others",

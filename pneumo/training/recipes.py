@@ -174,7 +174,7 @@ SHIPPED = TrainConfig(
     batch=64,
     frozen="block4_conv2",
     positions=0.5,
-    epoch_steps=90,
+    epoch_steps=64,
 )
 
 
