@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from pneumo.data import dataset
 from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
 from pneumo.training import networks, publish
-from pneumo.training.bases import find_base
 from pneumo.training.batches import Batches
 from pneumo.training.recipes import SHIPPED
 
