@@ -168,13 +168,13 @@ SHIPPED = TrainConfig(
     augmentation="hospitals",
     acquisition=0.6,
     views=2,
-    epochs=8,
+    epochs=7,
     rate=2.5e-4,
     tune_epochs=0,
     batch=64,
     frozen="block4_conv2",
     positions=0.5,
-    epoch_steps=64,
+    epoch_steps=60,
 )
 
 
