@@ -14,16 +14,16 @@ IMAGENET = "imagenet"
 class TrainConfig:
     """All settings of a training; the defaults are those of the recipe `vgg16`.
 
-    `base_weights` is an .npz of `pneumo pretrain`, IMAGENET for Keras' download, or None for random weights.
+    `base_weights` is an .npz, IMAGENET for Keras' download, or None for random weights.
     `network` and `options` are arguments of `networks.build`, `steps` names of `preprocessing.STEPS`, `augmentation` a
     name of `augment.AUGMENTATIONS`. `size` is the side of the network's input in pixels, `film_size` that of the films
     when they are augmented. `acquisition` scales the probabilities of `augment.acquisition`.
 
     VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
-    film, then its last `tuned_blocks` and the head for `tune_epochs` at `tune_rate`. `experts` and `independent` are
-    arguments of `objective.loss`. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
-    without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
-    the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
+    film, then its last `tuned_blocks` and the head for `tune_epochs` at `tune_rate`. Other networks train all layers
+    for `epochs` at `rate`: after `plateau` epochs without a lower validation loss the rate is divided by ten; training
+    stops at training accuracy `enough`, or when the validation loss exceeds the training loss by `gap` in two epochs
+    running. 0 turns each of these off.
     """
 
     base_weights: Path | str | None
@@ -46,15 +46,13 @@ class TrainConfig:
     batch: int = 32
     seed: int = 0
     tuned_blocks: int = 1
-    experts: float = 0.0
-    independent: float = 0.0
 
 
 @dataclass(frozen=True)
 class Recipe:
     """An approach of student projects: `config` as they describe it, `base` the weights to begin with.
 
-    `base` is "chest-xray", IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
+    `base` is IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
     `unsaid` lists what they leave open and is chosen here. `size` is the side of their input in pixels where it is
     larger than that of `config`.
     """
@@ -96,14 +94,14 @@ def _cnn(
 RECIPES: dict[str, Recipe] = {
     "vgg16": Recipe(
         "frozen VGG-16, retrained top, then the last block",
-        "chest-xray",
+        IMAGENET,
         TrainConfig(None),
         unsaid="everything but the size, 5 epochs and the frozen base",
         size=224,
     ),
     "vgg16-lungs": Recipe(
         "the same on films whose lungs were segmented first: all else is black",
-        "chest-xray",
+        IMAGENET,
         TrainConfig(None, steps=("lungs",)),
         unsaid="how the lungs are found",
         size=224,
@@ -160,8 +158,6 @@ SHIPPED = replace(
     RECIPES["vgg16"].config,
     augmentation="flip, crop, jitter, shift, rotation",
     tune_epochs=8,
-    experts=1.0,
-    independent=0.3,
 )
 
 

@@ -2,9 +2,7 @@
 
 import io
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -17,25 +15,12 @@ from pneumo.data import dataset
 from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
 from pneumo.training import networks, publish
-from pneumo.training.bases import find_base
 from pneumo.training.batches import Batches
 from pneumo.training.recipes import SHIPPED
 
 
 def literal(value):
     return repr(str(value)) if not isinstance(value, int) else str(value)
-
-
-@pytest.fixture(scope="module")
-def tiny_chest_xray(tiny_chest_xray, tmp_path_factory):
-    """The same films, 20 normals of 16 patients: the trees of the acquisition score want ten of them in training."""
-    root = Path(shutil.copytree(tiny_chest_xray, tmp_path_factory.mktemp("more") / "chest_xray"))
-    for number, film in enumerate(sorted((root / "train" / "NORMAL").iterdir())):
-        if number >= 8:
-            film.rename(film.with_name(f"IM-{number:04}-000{1 + number % 2}.jpeg.moved"))
-    for film in (root / "train" / "NORMAL").glob("*.moved"):
-        film.rename(film.with_suffix(""))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +71,9 @@ def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray
 def test_card_says_what_it_was_made_of(executed):
     contents = json.loads((executed / "models" / "tiny.json").read_text())
     assert contents["receipt"]["command"].startswith("pneumo train")
-    assert contents["receipt"]["base"]["command"].startswith("pneumo pretrain")
+    base = read_card(roles=()).contents["files"]["base"]
+    assert contents["receipt"]["base"] == {"file": base["file"], "sha256": base["sha256"]}
+    assert f"--base {base['file']} " in contents["receipt"]["command"]
     assert set(contents["data"]["parts"]) == set(dataset.PARTS)
     for point in contents["operating_points"].values():
         assert point["rule"].endswith("on validation")
@@ -106,6 +93,7 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
     monkeypatch.setattr(publish, "publish", published)
     features = set((executed / "features").iterdir())
     arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(executed / "headless"), "--epochs", "1"]
+    arguments += ["--base", str(read_card(roles=()).file("base"))]
     result = CliRunner().invoke(main, [*arguments, "--tune-epochs", "0"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "internal test of" in result.output
@@ -119,14 +107,6 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
     result = CliRunner().invoke(main, [*arguments, "--seed", "1"])
     assert result.exit_code == 2
     assert "another recipe" in result.output
-
-
-def test_notebook_finds_a_base_wherever_it_lies(tmp_path, monkeypatch):
-    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
-    parameters = {}
-    exec(next(c.source for c in book.cells if "parameters" in c.metadata.get("tags", [])), parameters)
-    monkeypatch.chdir(tmp_path)
-    assert find_base(parameters["base_weights"]).is_file()
 
 
 def test_shipped_notebook_was_executed():
