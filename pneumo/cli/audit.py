@@ -1,7 +1,6 @@
 """`pneumo audit`: what acquisition alone tells of the labels of a folder, and how the model does where it misleads."""
 
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
-from pneumo.cli.populations import settle
+from pneumo.cli.films import FOLDER, each, model_option, population_option, progress, report_unreadable
+from pneumo.cli.labelled import folder_argument, json_option, open_folder, part_of, part_option, show, write_json
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -33,14 +31,10 @@ class Audited:
 
 
 @click.command()
-@click.argument("folder", type=FOLDER, metavar="DIR")
-@click.option("--json", "out", type=FILE, help="Write all numbers here.")
+@folder_argument
+@json_option
 @click.option("--report", type=FOLDER, help="Write figures and report.md into this folder.")
-@click.option(
-    "--part",
-    type=click.Choice(["validation", "internal_test"]),
-    help="DIR is Kaggle's train folder: audit this part of it. The acquisition score is still fitted on all of DIR.",
-)
+@part_option
 @population_option
 @model_option
 def audit(
@@ -49,21 +43,18 @@ def audit(
     """Measure how well acquisition alone tells the labels of DIR/NORMAL and DIR/PNEUMONIA apart.
 
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
-    sharpness and tone equalised, and one spectrum and histogram for all films.
+    sharpness and tone equalised, and one spectrum and histogram for all films. With --part, acquisition is still
+    learned from all of DIR.
     """
-
-    from pneumo.data import dataset
+    from pneumo.data.dataset import content_hashes
     from pneumo.evaluation.audit import audit as run_audit
     from pneumo.evaluation.audit import measure_separation
     from pneumo.reports.evaluation_report import write_audit
 
-    examples = dataset.scan(folder)
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
-    hashes = dataset.content_hashes(examples)
-    predictor = cli_films.load(model)
-    settle(predictor, population, [example.path for example in examples])
-    card = predictor.card
-    wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
+    examples, predictor = open_folder(folder, model, population)
+    hashes, card = content_hashes(examples), predictor.card
+    wanted = {e.path for e in (part_of(examples, hashes, part, card) if part else examples)}
     results = _measure(examples)
     if all(isinstance(result, str) for result in results):
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
@@ -81,26 +72,15 @@ def audit(
         "unreadable": unreadable,
         "model": card.model,
     }
-    names = [click.format_filename(film.path.name) for film in found.films]
+    names, predict = show(predictor, found.films)
     for one in filter(None, result["decisive"].values()):
         one["files"] = [names[i] for i in one.pop("films")]
     _print(result)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(out, result)
     if report:
         kermany = any(film.aetiology for film in found.films)  # their file names
-        again = [film.path for film in found.films]
-        written = write_audit(
-            report,
-            result,
-            found.target,
-            score,
-            logit,
-            names,
-            lambda i: predictor.predict(again[i].read_bytes(), force=True),
-            kermany,
-        )
+        written = write_audit(report, result, found.target, score, logit, names, predict, kermany)
         click.echo(f"report: {written}")
 
 

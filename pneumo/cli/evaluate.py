@@ -1,6 +1,5 @@
 """`pneumo evaluate`: how good the served model is on a folder of labelled films."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pneumo.cli.films import (
     progress,
     report_unreadable,
 )
-from pneumo.cli.populations import settle
+from pneumo.cli.labelled import folder_argument, json_option, open_folder, part_of, part_option, show, write_json
 from pneumo.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -50,14 +49,10 @@ class Read:
 
 
 @click.command()
-@click.argument("folder", type=FOLDER, metavar="DIR")
-@click.option("--json", "out", type=FILE, help="Write all numbers here.")
+@folder_argument
+@json_option
 @click.option("--report", type=FOLDER, help="Write figures and report.md into this folder, and test the heat map.")
-@click.option(
-    "--part",
-    type=click.Choice(["validation", "internal_test"]),
-    help="DIR is Kaggle's train folder: take this part of the split by patient that the model was made with.",
-)
+@part_option
 @click.option("--external", is_flag=True, help="DIR is of your own hospital: suggest its operating points as well.")
 @click.option("--profile", type=FILE, help="With --external: write them here, for PNEUMO_PROFILE.")
 @point_option
@@ -75,18 +70,16 @@ def evaluate(
     model: str | None,
 ) -> None:
     """Measure the served model on DIR/NORMAL and DIR/PNEUMONIA, e.g. on data/chest_xray/test."""
-    from pneumo.data import dataset
+    from pneumo.data.dataset import content_hashes
     from pneumo.reports.evaluation_report import write_report
 
     if (profile and not external) or (part and external):
         raise click.UsageError("Expected --profile with --external, and --external without --part.")
     if report:
         import matplotlib  # noqa: F401  without it, say so before the minutes of reading
-    examples = dataset.scan(folder)
-    predictor = cli_films.load(model)
-    settle(predictor, population, [example.path for example in examples])
+    examples, predictor = open_folder(folder, model, population)
     if part:
-        examples = cli_films.part_of(examples, dataset.content_hashes(examples), part, predictor.card)
+        examples = part_of(examples, content_hashes(examples), part, predictor.card)
     read = _read(predictor, examples)
     if not read.films:
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
@@ -99,19 +92,9 @@ def evaluate(
     if profile:
         _write_profile(profile, predictor, read, result)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(out, result)
     if report:
-        names = [click.format_filename(film.path.name) for film in read.films]
-        paths = [film.path for film in read.films]
-        written = write_report(
-            report,
-            result,
-            read.target,
-            read.probability,
-            names,
-            lambda i: predictor.predict(paths[i].read_bytes(), force=True),
-        )
+        written = write_report(report, result, read.target, read.probability, *show(predictor, read.films))
         click.echo(f"report: {written}")
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,8 +14,6 @@ from pneumo.model.card import POINTS
 from pneumo.web.settings import cores
 
 if TYPE_CHECKING:
-    from pneumo.data.dataset import Example
-    from pneumo.model.card import Card
     from pneumo.model.predictor import Prediction, Predictor
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -95,16 +93,3 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
     for one in unreadable:
         click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
     return unreadable
-
-
-def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":
-    """Take the films of one part of the split; warn if they are other files than those behind the card's figures.
-
-    `hashes` are the SHA-256 of the examples' files, in order.
-    """
-    from pneumo.data.dataset import fingerprint, split
-
-    found, of = split(examples, hashes)[part], dict(zip((e.path for e in examples), hashes, strict=True))
-    if fingerprint(of[example.path] for example in found) != card.contents["data"]["parts"][part]["fingerprint"]:
-        click.echo(f"The files of {part} are not those behind the figures of the model card.", err=True)
-    return found

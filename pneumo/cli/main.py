@@ -13,7 +13,6 @@ from pneumo.cli.document import document
 from pneumo.cli.evaluate import evaluate
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
-from pneumo.cli.pretrain import pretrain
 from pneumo.cli.serve import check, serve
 from pneumo.cli.train import recipes, train
 from pneumo.errors import PneumoError
@@ -43,5 +42,5 @@ def main() -> None:
     """Read chest X-rays of children for pneumonia. Not a medical device."""
 
 
-for command in (predict, evaluate, audit, data, pretrain, recipes, train, compare, notebook, document, serve, check):
+for command in (predict, evaluate, audit, data, recipes, train, compare, notebook, document, serve, check):
     main.add_command(command)

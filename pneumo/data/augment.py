@@ -117,7 +117,7 @@ def _exchange(films: list[np.ndarray], random: np.random.Generator, *_: object) 
 
 
 def films(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
-    """All four families, and an erased rectangle in half of the films: what this project's base trains with."""
+    """All four families, and an erased rectangle in half of the films."""
     rectangle = iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0)
     return [
         *geometry(),
@@ -183,11 +183,10 @@ def _plain() -> list[iaa.Augmenter]:
     ]
 
 
-# By the names that recipes and cards use. "films" and "films, exchanged" are this project's; the others are those of
-# published projects, with the usual ranges of their tutorials where they name none.
+# By the names that recipes and cards use. "films" is this project's; the others are those of published projects, with
+# the usual ranges of their tutorials where they name none.
 AUGMENTATIONS: dict[str, Callable[[float], list[iaa.Augmenter]]] = {
     "films": films,
-    "films, exchanged": lambda share: [*exchange(), *films(share)],
     "hospitals": hospitals,
     "zoom, flip": lambda _: [_zoom(0.2), iaa.Fliplr(0.5)],
     "rotation, shift, zoom, flip": lambda _: [

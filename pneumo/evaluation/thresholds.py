@@ -59,12 +59,7 @@ def choose_threshold(
     Raises:
         ValueError: no pneumonia among the films, or a sensitivity outside 0..1.
     """
-    found = []
-    for positive in _divide(target, probability, strata, 1):
-        _check_share("sensitivity", sensitivity)
-        needed = math.ceil(sensitivity * len(positive) - 1e-9)  # 0.07 · 100 is 7.000000000000001
-        found.append(_round_down(positive[len(positive) - needed]))
-    return min(found)
+    return _round_down(min(_find_last(target, probability, strata, 1, sensitivity)))
 
 
 def choose_specific_threshold(
@@ -75,12 +70,7 @@ def choose_specific_threshold(
     Raises:
         ValueError: no normal among the films, or a specificity outside 0..1.
     """
-    found = []
-    for negative in _divide(target, probability, strata, 0):
-        _check_share("specificity", specificity)
-        needed = math.ceil(specificity * len(negative) - 1e-9)
-        found.append(_step_above(negative[needed - 1]))
-    return max(found)
+    return _step_above(max(_find_last(target, probability, strata, 0, specificity)))
 
 
 def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> float:
@@ -220,9 +210,22 @@ def _divide(target: np.ndarray, probability: np.ndarray, strata: Sequence | None
     return (np.sort(probability[(target == label) & (strata == one)]) for one in np.unique(strata[target == label]))
 
 
-def _check_share(name: str, share: float) -> None:
+def _find_last(
+    target: np.ndarray, probability: np.ndarray, strata: Sequence | None, label: int, share: float
+) -> Iterator[float]:
+    """In each stratum, the probability of the film that completes this share of those of one label.
+
+    Pneumonias are counted from the highest probability down, normals from the lowest up.
+    """
+    for films in _divide(target, probability, strata, label):
+        _check_share(label, share)
+        needed = math.ceil(share * len(films) - 1e-9)  # 0.07 · 100 is 7.000000000000001
+        yield films[-needed if label else needed - 1]
+
+
+def _check_share(label: int, share: float) -> None:
     if not 0 < share <= 1:
-        raise ValueError(f"Expected 0 < {name} <= 1, received {share}.")
+        raise ValueError(f"Expected 0 < {('specificity', 'sensitivity')[label]} <= 1, received {share}.")
 
 
 def _round_down(probability: float) -> float:
@@ -236,7 +239,7 @@ def _step_above(probability: float) -> float:
 
 def _count_spared(target: np.ndarray, patients: Sequence, label: int, share: float) -> int:
     """How many films of this label may be called wrongly, and `bound_below` still reaches `share`."""
-    _check_share("share", share)
+    _check_share(label, share)
     n = int((np.asarray(target) == label).sum())
     alike = count_effective(count_films(np.asarray(patients)[np.asarray(target) == label])) / n  # films worth one
     bounds = bound_below(alike * (n - np.arange(n)), alike * n)  # (n,) with 0, 1, … films called wrongly

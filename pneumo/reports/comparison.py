@@ -159,7 +159,6 @@ def compare(recipe: Recipe, card: dict, run: dict) -> dict:
             phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()
         },
         "last_block": describe_last_block(card["receipt"]),
-        "waiting": card["receipt"].get("waiting"),
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
         "served": card["precision"],
@@ -202,8 +201,6 @@ def describe_differences(recipe: Recipe, card: dict) -> str:
         words.append(f"the last block tuned for {config['tune_epochs']} epochs instead of {wanted.tune_epochs}")
     if card["base"] != recipe.base:
         words.append(f"{'random' if card['base'] == 'none' else card['base']} weights instead of {recipe.base}")
-    if card["base"] == "chest-xray":
-        words.append("base trained on these films instead of ImageNet")
     return "; ".join(words)
 
 

@@ -112,8 +112,6 @@ def write_pages() -> dict[Path, str]:
         prevalence=tabulate_prevalence(card.contents),
         refusals=tabulate_refusals(card.contents["gate"]),
         open_films=count_open_films(card),
-        bases=list_bases(card.contents["receipt"]["base"]),
-        waiting=measure_waiting,
         coverage=describe_coverage(found["test"]["coloured"]),
         drops=describe_drops(found["test"]["faithfulness"]),
         worst=find_worst(found["test"]["subgroups"]),
@@ -221,18 +219,6 @@ def count_open_films(card: Card) -> dict | None:
     films = card.contents["triage"]["internal_test"]["films"]["uncertain"]
     label = {card.rule_in: "NORMAL", card.rule_out: "PNEUMONIA"}.get(card.threshold)
     return {**films, "count": sum(films.values()), "label": label} if label and sum(films.values()) else None
-
-
-def list_bases(receipt: Mapping) -> list[Mapping]:
-    """The receipts of the base and of the bases that it went on from, back to the first."""
-    start = receipt["config"].get("start") if "config" in receipt else None
-    return [receipt, *(list_bases(start["receipt"]) if start else [])]
-
-
-def measure_waiting(ends: list[Mapping]) -> float | None:
-    """Share of their epochs spent waiting for films, where it was measured."""
-    known = [(end["waiting"], end["seconds"]) for end in ends if end.get("waiting") is not None]
-    return sum(waiting * seconds for waiting, seconds in known) / sum(s for _, s in known) if known else None
 
 
 def find_worst(groups: Mapping) -> dict[str, tables.Row]:

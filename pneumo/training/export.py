@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from pneumo.films.film import to_input
-from pneumo.training.networks import GATE_LAYERS, HEAT_MAP, MAP_NAME, served_model
+from pneumo.training.networks import GATE_LAYERS, MAP_NAME, served_model
 
 
 def export(
@@ -51,7 +51,7 @@ def export(
         worker = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
         for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             worker.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
-        of_map = f".*({MAP_NAME}|{HEAT_MAP}|{re.escape(last)})"
+        of_map = f".*({MAP_NAME}|{re.escape(last)})"
         for where, operation in (
             *((of_map, getattr(qtyping.TFLOperationName, name)) for name in ("CONV_2D", "ADD", "SUB", "MEAN")),
             (".*", qtyping.TFLOperationName.AVERAGE_POOL_2D),

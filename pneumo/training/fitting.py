@@ -17,7 +17,6 @@ import numpy as np
 from pneumo.data.dataset import Example, content_hashes, fingerprint
 from pneumo.errors import RunError
 from pneumo.model.card import sha256
-from pneumo.training.bases import base_receipt
 from pneumo.training.batches import Batches
 
 XLA = False  # it halves the speed on a CPU
@@ -97,12 +96,9 @@ def claim(folder: Path, config: object, weights: Path | str | None, examples: Se
     `examples`.
 
     Raises:
-        RunError: another run lives there, whose checkpoints would be mixed up with this one's; or `weights` have no
-            receipt, so that no card could say how they were made.
+        RunError: another run lives there, whose checkpoints would be mixed up with this one's.
     """
-    if isinstance(weights, Path):
-        base_receipt(weights)
-        weights = sha256(weights)
+    weights = sha256(weights) if isinstance(weights, Path) else weights
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     run = {"config": settings, "weights": weights, "films": fingerprint(content_hashes(examples))}
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.v
 LAST_CONV = "block5_conv3"
 POSITION = 2 ** (len(BLOCKS) - 1)  # side of a position of the last block, in pixels of the input
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
-MAP_NAME, HEAT_MAP, LOGIT_NAME = "logit_map", "heat_map", "logit"
+MAP_NAME, LOGIT_NAME = "logit_map", "logit"
 TOP_NAMES = ("top_conv1", MAP_NAME)
 # The layers whose features the gate reads in each network: texture, parts, chest
 GATE_LAYERS = {
@@ -28,7 +28,6 @@ GATE_LAYERS = {
     "resnet50v2": ("conv2_block2_out", "conv3_block3_out", "conv4_block5_out"),
     "cnn": ("block2_pool", "block3_pool", "block4_pool"),
 }
-ATTRIBUTION_LAYERS = ("block4_pool", LAST_CONV)  # of VGG-16: they have as many positions as the map
 
 
 def vgg16(size: int | None) -> keras.Model:
@@ -128,8 +127,13 @@ def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int
 
 
 def _end(inputs: keras.KerasTensor, x: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
-    """Features of positions (n, h, w, c) -> one logit each, the film's, the probability of pneumonia (n, 1)."""
-    return _answer(inputs, keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x), sharpness)
+    """Features of positions (n, h, w, c) -> one logit each, the film's (`heatmap.pool`), the probability (n, 1)."""
+    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)
+    pool = SmoothMaximum(sharpness, dtype="float32", name=LOGIT_NAME) if sharpness else mean
+    logit = pool(keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x))  # (n, 1)
+    return keras.Model(
+        inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
+    )
 
 
 class SmoothMaximum(keras.layers.Layer):
@@ -146,39 +150,10 @@ class SmoothMaximum(keras.layers.Layer):
         return (total - math.log(positions)) / self.sharpness
 
 
-def _answer(inputs: keras.KerasTensor, logit_map: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
-    """Logits of positions (n, h, w, 1) -> the film's (`heatmap.pool`), the probability of pneumonia (n, 1)."""
-    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)
-    pool = SmoothMaximum(sharpness, dtype="float32", name=LOGIT_NAME) if sharpness else mean
-    logit = pool(logit_map)  # (n, 1)
-    return keras.Model(
-        inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
-    )
-
-
-def kernel_names() -> list[str]:
-    """Name the layers that `with_attribution` adds, one for each of ATTRIBUTION_LAYERS."""
-    return [f"{HEAT_MAP}_{name}" for name in ATTRIBUTION_LAYERS]
-
-
-def with_attribution(model: keras.Model) -> keras.Model:
-    """Give VGG-16 another map with the same mean: linear in the features of ATTRIBUTION_LAYERS, with random weights.
-
-    All positions are shifted by the amount that makes the map's mean that of the map before, the film's logit.
-    """
-    layers = [keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=name) for name in kernel_names()]
-    seen = [model.get_layer(name).output for name in ATTRIBUTION_LAYERS]
-    said = keras.layers.Add(name=f"{HEAT_MAP}_said")([layer(x) for layer, x in zip(layers, seen, strict=True)])
-    apart = keras.layers.Subtract(name=f"{HEAT_MAP}_apart")([model.get_layer(MAP_NAME).output, said])
-    moved = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{HEAT_MAP}_moved")(apart)  # (n, 1, 1, 1)
-    return _answer(model.input, keras.layers.Add(name=HEAT_MAP)([said, moved]))
-
-
-def build(name: str, size: int, attribution: bool = False, **options: object) -> keras.Model:
+def build(name: str, size: int, **options: object) -> keras.Model:
     """Build the network of that name in GATE_LAYERS with its head and random weights: film -> probability (n, 1)."""
     if name == "vgg16":
-        model = add_head(vgg16(size), **options)
-        return with_attribution(model) if attribution else model
+        return add_head(vgg16(size), **options)
     return {"resnet50v2": resnet50v2, "cnn": cnn}[name](size, **options)
 
 
@@ -191,17 +166,12 @@ def served_model(model: keras.Model, layers: Sequence[str] = GATE_LAYERS["vgg16"
     halves = [
         keras.layers.AveragePooling2D((x.shape[1] // 2, x.shape[2]), name=f"halves_{x.shape[3]}")(x) for x in seen
     ]
-    return keras.Model(model.input, [_map(model), *halves], name="pneumo_served")
+    return keras.Model(model.input, [model.get_layer(MAP_NAME).output, *halves], name="pneumo_served")
 
 
 def map_model(model: keras.Model) -> keras.Model:
     """The same network ending at its map of logits: film -> (n, h, w, 1)."""
-    return keras.Model(model.input, _map(model), name="pneumo_map")
-
-
-def _map(model: keras.Model) -> keras.KerasTensor:
-    """Find the map that is pooled into the film's logit."""
-    return model.get_layer(LOGIT_NAME).input
+    return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
 
 
 def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.ndarray]]:

@@ -14,7 +14,7 @@ IMAGENET = "imagenet"
 class TrainConfig:
     """All settings of a training; the defaults are those of the recipe `vgg16`.
 
-    `base_weights` is an .npz of `pneumo pretrain`, IMAGENET for Keras' download, or None for random weights.
+    `base_weights` is an .npz, IMAGENET for Keras' download, or None for random weights.
     `network` and `options` are arguments of `networks.build`, `steps` names of `preprocessing.STEPS`, `augmentation` a
     name of `augment.AUGMENTATIONS`. `size` is the side of the network's input in pixels, `film_size` that of the films
     when they are augmented. `acquisition` scales the probabilities of `augment.acquisition`.
@@ -22,10 +22,10 @@ class TrainConfig:
     VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
     film, then the convolutions after the layer `frozen` and the head for `tune_epochs` at `tune_rate`. With
     `positions`, the weight of `positions.position_loss`, both train together instead, for `epochs` of `epoch_steps`
-    batches; a film has `views` augmented copies times its weight. `experts` and `independent` are
-    arguments of `objective.loss`. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
-    without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
-    the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
+    batches; a film has `views` augmented copies times its weight. Other networks train all layers for `epochs` at
+    `rate`: after `plateau` epochs without a lower validation loss the rate is divided by ten; training stops at
+    training accuracy `enough`, or when the validation loss exceeds the training loss by `gap` in two epochs running. 0
+    turns each of these off.
     """
 
     base_weights: Path | str | None
@@ -48,8 +48,6 @@ class TrainConfig:
     batch: int = 32
     seed: int = 0
     frozen: str = "block4_pool"
-    experts: float = 0.0
-    independent: float = 0.0
     positions: float = 0.0
     epoch_steps: int = 0
 
@@ -58,7 +56,7 @@ class TrainConfig:
 class Recipe:
     """An approach of student projects: `config` as they describe it, `base` the weights to begin with.
 
-    `base` is "chest-xray", IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
+    `base` is IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
     `unsaid` lists what they leave open and is chosen here. `size` is the side of their input in pixels where it is
     larger than that of `config`.
     """
@@ -100,14 +98,14 @@ def _cnn(
 RECIPES: dict[str, Recipe] = {
     "vgg16": Recipe(
         "frozen VGG-16, retrained top, then the last block",
-        "chest-xray",
+        IMAGENET,
         TrainConfig(None),
         unsaid="everything but the size, 5 epochs and the frozen base",
         size=224,
     ),
     "vgg16-lungs": Recipe(
         "the same on films whose lungs were segmented first: all else is black",
-        "chest-xray",
+        IMAGENET,
         TrainConfig(None, steps=("lungs",)),
         unsaid="how the lungs are found",
         size=224,

@@ -16,7 +16,7 @@ from pneumo.data.dataset import Example, load
 from pneumo.data.sources import weigh_films
 from pneumo.training import networks, objective
 from pneumo.training.batches import Batches, Views
-from pneumo.training.features import compute_features, load_base, score_acquisition
+from pneumo.training.features import compute_features, load_base
 from pneumo.training.fitting import XLA, StopWhen, claim, finished, fit, quickest_precision, read_columns
 from pneumo.training.positions import Drawn, HeldOut, list_cells, position_loss
 from pneumo.training.recipes import IMAGENET, SHIPPED, TrainConfig
@@ -89,7 +89,6 @@ def _train_top(
     views = [compute_features(config, films, folder, view) for view in range(config.views)]
     watched = compute_features(config, load(validation, config.size, config.steps), folder)
     target, class_weight = np.array([e.target for e in train]), _weigh_classes(train)
-    score = score_acquisition(train, folder) if config.experts or config.independent else None
     weights = np.array([class_weight[number] for number in target])
     watched_target = np.array([e.target for e in validation])
 
@@ -99,13 +98,12 @@ def _train_top(
         model = _build_tail(config, weights_before)
         for layer in model.layers:
             layer.trainable = layer.name in trainable
-        batches = Views(views, objective.answers(target, score), config.batch, config.seed, weights)
-        unseen = Views([watched], objective.answers(watched_target), config.batch)
+        batches = Views(views, target[:, None], config.batch, config.seed, weights)
+        unseen = Views([watched], watched_target[:, None], config.batch)
         logit = keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output)
-        loss = objective.loss(config.experts, config.independent)
-        logit.compile(
-            _make_optimizer(config, rate), loss, metrics=[objective.Auc(), objective.accuracy], jit_compile=XLA
-        )
+        loss, auc = keras.losses.BinaryCrossentropy(from_logits=True), keras.metrics.AUC(from_logits=True, name="AUC")
+        right = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+        logit.compile(_make_optimizer(config, rate), loss, metrics=[auc, right], jit_compile=XLA)
         watcher = objective.CalibratedLoss(unseen, watched_target)
         fit(logit, batches, unseen, epochs, folder, name, best=watcher.name, watchers=[watcher])
         networks.save_layers(networks.take_layers(model, trainable), path, "float16")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pneumo import __version__
-from pneumo.cli import films as cli_films
+from pneumo.cli.labelled import part_of
 from pneumo.cli.main import main
 from pneumo.cli.predict import COLUMNS
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
@@ -288,7 +288,7 @@ def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, che
     assert "The files of internal_test are not those behind the figures of the model card." in done.stderr
     told = {"data": {"parts": {"internal_test": {"fingerprint": fingerprint(content_hashes(part))}}}}
     card = replace(predictor.card, contents=told)
-    assert cli_films.part_of(examples, content_hashes(examples), "internal_test", card) == part
+    assert part_of(examples, content_hashes(examples), "internal_test", card) == part
     assert capsys.readouterr().err == ""
     assert result["n"] == len(part)
     probability = np.array([predictor.predict(example.path.read_bytes()).probability for example in part])

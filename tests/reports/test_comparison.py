@@ -26,7 +26,6 @@ def by_hand():
         "receipt": {
             "config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4},
             "command": "c",
-            "waiting": None,
         },
         "input": {"preprocessing": [], "size": 80},
         "base": "none",

@@ -139,19 +139,6 @@ def test_open_films_are_told_where_all_have_one_label():
     assert document.count_open_films(replace(low, thresholds=low.thresholds | {"balanced": 0.5})) is None
 
 
-def test_model_card_tells_what_a_base_was_continued_from():
-    first = {"command": "pneumo pretrain", "config": {"stages": [], "start": None}}
-    second = {"command": "pneumo pretrain --start a.npz", "config": {"start": {"sha256": "abc", "receipt": first}}}
-    assert document.list_bases(second) == [second, first]
-    assert document.list_bases({"command": "a download"}) == [{"command": "a download"}]
-
-
-def test_the_card_tells_how_long_training_waited_for_films_where_it_was_measured():
-    ends = [{"seconds": 100, "waiting": 0.04}, {"seconds": 300, "waiting": 0.0}]
-    assert document.measure_waiting(ends) == pytest.approx(0.01)
-    assert document.measure_waiting([{"seconds": 100, "waiting": None}, {"seconds": 300}]) is None
-
-
 def test_the_groups_read_worst_by_hand():
     def group(sensitivity, specificity):
         intervals = dict.fromkeys(("sensitivity", "specificity"))

@@ -73,7 +73,9 @@ def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray
 def test_card_says_what_it_was_made_of(executed):
     contents = json.loads((executed / "models" / "tiny.json").read_text())
     assert contents["receipt"]["command"].startswith("pneumo train")
-    assert contents["receipt"]["base"]  # how the weights to begin with were made
+    base = read_card(roles=()).contents["files"]["base"]
+    assert contents["receipt"]["base"] == {"file": base["file"], "sha256": base["sha256"]}
+    assert f"--base {base['file']} " in contents["receipt"]["command"]
     assert set(contents["data"]["parts"]) == set(dataset.PARTS)
     for point in contents["operating_points"].values():
         assert point["rule"].endswith("on validation")
