@@ -18,14 +18,12 @@ from pneumo.evaluation.metrics import check, count_effective, count_films, measu
 from pneumo.model.card import POINTS, sigmoid
 
 SCREENING_SENSITIVITY = 0.99
-# 0.97 is what is wanted elsewhere; a threshold is a quantile of validation, and on other films it finds a little less
-WANTED_SENSITIVITY = 0.975
 SPECIFIC_SENSITIVITY, SPECIFICITY = 0.95, 0.98
 DEFAULT = "balanced"
 ENOUGH = 100  # patients of each label: a point at 98 or 99 % of fewer hangs on one of them
 RULES = {
     "screening": f"the highest with sensitivity of at least {SCREENING_SENSITIVITY}",
-    "balanced": f"the highest with sensitivity of at least {WANTED_SENSITIVITY}",
+    "balanced": "the one whose worst figure is best, of the sensitivities and specificities",
     "specific": f"the highest with sensitivity of at least {SPECIFIC_SENSITIVITY} or, if that is higher, the lowest "
     f"with specificity of at least {SPECIFICITY}",
 }
@@ -37,17 +35,17 @@ CONFIDENCE = 0.95  # one-sided, of the thresholds that are certain
 def choose_points(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> dict[str, float]:
     """Choose the threshold of each of POINTS by its rule in RULES, which has to hold in each of the `strata`.
 
-    They never fall, lie in LOWEST..HIGHEST, and `specific` is above `balanced`: by the sensitivity that it may give up,
-    or by STEP where probabilities are so alike that this makes no difference.
+    They rise and lie in LOWEST..HIGHEST. Where classes are told apart so well, or so badly, that the rules would put
+    `screening` or `specific` on the other side of `balanced`, they lie STEP beside it.
 
     Raises:
         ValueError: one class only.
     """
-    sensitivities = (SCREENING_SENSITIVITY, WANTED_SENSITIVITY, SPECIFIC_SENSITIVITY)
-    screening, balanced, specific = (choose_threshold(target, probability, s, strata) for s in sensitivities)
-    specific = max(specific, choose_specific_threshold(target, probability, SPECIFICITY, strata))
-    screening, balanced = (min(max(value, LOWEST), HIGHEST - STEP) for value in (screening, balanced))
-    specific = round(min(max(specific, balanced + STEP), HIGHEST), 4)
+    balanced = min(max(choose_even_threshold(target, probability, strata), LOWEST + STEP), HIGHEST - STEP)
+    screening = min(choose_threshold(target, probability, SCREENING_SENSITIVITY, strata), balanced - STEP)
+    specific = choose_threshold(target, probability, SPECIFIC_SENSITIVITY, strata)
+    specific = max(specific, choose_specific_threshold(target, probability, SPECIFICITY, strata), balanced + STEP)
+    screening, balanced, specific = (round(t, 4) for t in (max(screening, LOWEST), balanced, min(specific, HIGHEST)))
     return dict(zip(POINTS, (screening, balanced, specific), strict=True))
 
 
@@ -172,11 +170,14 @@ def describe_doubts(target: np.ndarray, patients: Sequence) -> str:
     )
 
 
-def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]], strata: Sequence | None = None) -> dict:
+def decide(
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]],
+    chosen_on: tuple[np.ndarray, np.ndarray, Sequence] | None = None,
+) -> dict:
     """Choose a card's calibration and operating points on `validation`, and measure them and the triage on every part.
 
-    `parts` has the target, logit and patients of each part, (n,) each; `strata` (n,) are those of validation's films,
-    in each of which the rules of the operating points have to hold.
+    `parts` has the target, logit and patients of each part, (n,) each. `chosen_on` has target, logit and strata, (m,)
+    each, of the films in each of whose strata the rules of the operating points have to hold; else validation's.
     """
     calibration = calibrate(*parts["validation"])
     slope, intercept = calibration["slope"], calibration["intercept"]
@@ -184,7 +185,8 @@ def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]], strata:
         part: (target, sigmoid(slope * np.asarray(logit, float) + intercept), patients)
         for part, (target, logit, patients) in parts.items()
     }
-    thresholds = choose_points(*films["validation"][:2], strata)
+    target, logit, strata = chosen_on or (*parts["validation"][:2], None)
+    thresholds = choose_points(target, sigmoid(slope * np.asarray(logit, float) + intercept), strata)
     rule_out, rule_in = thresholds[POINTS[0]], thresholds[POINTS[-1]]
     return {
         "calibration": calibration,
