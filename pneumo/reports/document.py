@@ -7,12 +7,17 @@ import csv
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from pneumo import LABELS
+from pneumo.data.dataset import OTHER
 from pneumo.errors import RunError
 from pneumo.evaluation.faithfulness import describe_drops
+from pneumo.evaluation.metrics import bound_share
+from pneumo.evaluation.subgroups import ALL
 from pneumo.films.images import decode
 from pneumo.model.card import MODELS, POINTS, Card, read_card
 from pneumo.model.heatmap import describe_coverage
@@ -59,6 +64,12 @@ _GATED = {
     "sideways": ("internal test, on its side", "{} films of train"),
     "negative": ("internal test, negative", "{} films of train"),
 }
+PATIENTS = {"child": "children", "adult": "adults"}  # of a population
+PARTS = {  # of the films, and what each was for
+    "train": "training",
+    "validation": "validation: every choice",
+    "internal_test": "internal test: no choice",
+}
 RARER = (0.3, 0.1, 0.05)  # shares of films with pneumonia
 
 
@@ -79,17 +90,49 @@ def read_measured(name: str, root: Path = ROOT) -> Measured:
         RunError: there is no such file. So does what is returned when it is asked for what it does not have.
     """
     file, command = SOURCES[name]
-    kind = type("Measured", (Measured,), {"_source": file, "_command": command})
     try:
         text = (root / file).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(f"Expected {file}, found none: run `{command}`.") from None
+    return _trace(text, name)
+
+
+def _trace(text: str, name: str) -> Measured:
+    """Read JSON that came from one of SOURCES."""
+    file, command = SOURCES[name]
+    kind = type("Measured", (Measured,), {"_source": file, "_command": command})
     return json.loads(text, object_hook=kind)
 
 
-def read_shipped() -> Card:
-    """Read the shipped model's card, with `Measured` contents."""
-    return replace(read_card(ROOT / SOURCES["card"][0]), contents=read_measured("card"))
+def describe_populations(card: Card) -> list[dict]:
+    """What the pages tell of each population, with the card's members of its own as `contents`.
+
+    `alone` are all films of its internal test if some of them are OTHER, and `pointing` is where the heat map points on
+    those with boxes; each else None.
+    """
+    described = []
+    for name in card.populations:
+        own = card.for_population(name)
+        contents = _trace(json.dumps(own.contents), "card")
+        part = contents["data"]["parts"]["internal_test"]
+        labels = [label for label in (*LABELS, OTHER) if label in part]
+        counted = ((words, contents["data"]["parts"][key]) for key, words in PARTS.items())
+        parts = ((words, of["n"], *(of[one] for one in labels), of["patients"]) for words, of in counted)
+        described.append(
+            {
+                "name": name,
+                "patients": PATIENTS.get(name, name),
+                "card": own,
+                "contents": contents,
+                "part": part,
+                "parts": [("", "films", *labels, "patients"), *parts],
+                "alone": contents["strata"]["internal_test"][ALL] if OTHER in labels else None,
+                "pointing": ((contents.get("pointing") or {}).get("internal_test") or {}).get(ALL),
+                "prevalence": tabulate_prevalence(contents),
+                "open_films": count_open_films(own),
+            }
+        )
+    return described
 
 
 def write_pages() -> dict[Path, str]:
@@ -99,20 +142,21 @@ def write_pages() -> dict[Path, str]:
         RunError: a measurement lacks what is told; the message names the command that makes it.
         ValueError: README.md lacks a pair of marks.
     """
-    card = read_shipped()
+    card = read_card(ROOT / SOURCES["card"][0])
+    contents = _trace(json.dumps(card.contents), "card")  # of the first population, at the top
     found = {name: read_measured(name) for name in SOURCES if name != "card"}
     write = partial(
         render,
         card=card,
-        contents=card.contents,
-        part=card.contents["data"]["parts"]["internal_test"],
+        contents=contents,
+        populations=describe_populations(card),
+        names=PATIENTS,
+        ages=tabulate_ages(contents["gate"]),
         points=POINTS,
         sources={name: {"file": file, "command": command} for name, (file, command) in SOURCES.items()},
         tables=tables,
-        prevalence=tabulate_prevalence(card.contents),
-        refusals=tabulate_refusals(card.contents["gate"]),
-        open_films=count_open_films(card),
-        bases=list_bases(card.contents["receipt"]["base"]),
+        refusals=tabulate_refusals(contents["gate"]),
+        bases=list_bases(contents["receipt"]["base"]),
         waiting=measure_waiting,
         coverage=describe_coverage(found["test"]["coloured"]),
         drops=describe_drops(found["test"]["faithfulness"]),
@@ -211,6 +255,21 @@ def tabulate_refusals(gate: Mapping) -> list[tables.Row]:
             (words, n, write_percent(share), interval, write_percent(doubtful), source.format(taught.get(group)))
         )
     return rows
+
+
+def tabulate_ages(gate: Mapping) -> list[tables.Row]:
+    """Heads, then how often the film tells whose it is, by change; nothing for a card of one population."""
+    if "populations" not in gate:
+        return []
+
+    def tell(found: Mapping) -> str:
+        low, high = bound_share(np.arange(found["n"]) < round(found["right"] * found["n"]), range(found["n"]))
+        span = f"{write_percent(low)} to {write_percent(high)}"
+        return f"{write_percent(found['right'])} of {found['n']}, {span} ({write_percent(found['unclear'])})"
+
+    measured = gate["populations"]
+    heads = [PATIENTS.get(name, name) for name in next(iter(measured.values()))]
+    return [("", *heads), *((change, *map(tell, of.values())) for change, of in measured.items())]
 
 
 def count_open_films(card: Card) -> dict | None:

@@ -1,9 +1,10 @@
 """What the card says of the served model on held-out films, for each population by itself.
 
 Calibration, operating points and the scale of the heat map are chosen on validation; the internal test is only
-measured.
+measured: all of it, by who labelled the films and by view, against radiologists' boxes, and with films changed.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -11,8 +12,12 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pneumo import LABELS
+from pneumo.data.acquisition import SIZE
 from pneumo.data.dataset import OTHER, SPLIT_SEED, Example, content_hashes, fingerprint, load
 from pneumo.evaluation.metrics import evaluate
+from pneumo.evaluation.pointing import cover, measure_pointing
+from pneumo.evaluation.robustness import measure_changes
+from pneumo.evaluation.subgroups import measure_strata
 from pneumo.evaluation.thresholds import DEFAULT, WANTED_SENSITIVITY, decide
 from pneumo.films.images import decode
 from pneumo.model import heatmap
@@ -20,12 +25,13 @@ from pneumo.model.card import sigmoid
 from pneumo.model.served import Served
 from pneumo.training import networks
 from pneumo.training.batches import Batches
+from pneumo.training.population import pick
 from pneumo.training.recipes import TrainConfig
 from pneumo.training.statements import ADULT, ADULT_PATIENTS, ADULTS, AGES, CHILD, PATIENTS, SOURCE
 
 HELD_OUT = ("validation", "internal_test")
 AUC_APART, SAME_LABEL = 0.002, 0.99  # served and float32 agree if the AUCs differ by no more, and so many labels agree
-SPLIT = "by patient, 80/10/10, stratified by {}, seed {}"
+CHANGED = 150  # films of each population whose label is looked at when they are changed
 
 
 def sort_by_population(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[Example]]]:
@@ -60,22 +66,48 @@ def measure(
     del figures["default_operating_point"]  # the same for every population
     slope, intercept = figures["calibration"]["slope"], figures["calibration"]["intercept"]
     threshold = figures["operating_points"][DEFAULT]["threshold"]
-    figures["heatmap"] = heatmap.choose_scale(maps["validation"], target["validation"])
-    figures["metrics"] = {
-        part: evaluate(target[part], sigmoid(slope * logit[part] + intercept), threshold, patients[part])
-        for part in HELD_OUT
-    }
+    probability = {part: sigmoid(slope * logit[part] + intercept) for part in HELD_OUT}
+    scale = figures["heatmap"] = heatmap.choose_scale(maps["validation"], target["validation"])
+    figures["metrics"] = {p: evaluate(target[p], probability[p], threshold, patients[p]) for p in HELD_OUT}
+    figures["strata"] = {p: measure_strata(parts[p], probability[p], threshold, patients[p]) for p in HELD_OUT}
+    figures["pointing"] = {p: _measure_pointing(maps[p], parts[p], scale) for p in HELD_OUT}
     full = sigmoid(slope * _compute_logits(model, parts["internal_test"], config) + intercept)
-    small = sigmoid(slope * logit["internal_test"] + intercept)
-    figures["agreement"] = {
+    figures["agreement"] = _compare(target["internal_test"], full, probability["internal_test"], threshold)
+
+    def compute_logit(film: np.ndarray) -> float:
+        return float(heatmap.pool(served.look(film)[0], config.options.get("sharpness", 0.0)))
+
+    some = pick(parts["internal_test"], CHANGED)
+    limit = (math.log(threshold / (1 - threshold)) - intercept) / slope
+    figures["changes"] = measure_changes(compute_logit, load(some, SIZE), limit, [e.patient for e in some])
+    return figures
+
+
+def _measure_pointing(maps: np.ndarray, examples: Sequence[Example], scale: Mapping) -> dict | None:
+    """Where the map points in films with radiologists' boxes; None without any, or without a map."""
+    boxed = [i for i, example in enumerate(examples) if example.boxes]
+    if not boxed or maps[0].size == 1:
+        return None
+    films = [examples[i] for i in boxed]
+    return measure_pointing(
+        maps[boxed],
+        heatmap.to_strengths(maps[boxed], scale["floor"], scale["scale"]),
+        np.stack([cover(film.boxes, maps.shape[1]) for film in films]),
+        [film.patient for film in films],
+        [film.view for film in films],
+    )
+
+
+def _compare(target: np.ndarray, full: np.ndarray, small: np.ndarray, threshold: float) -> dict:
+    """Compare the probabilities of the float32 network, `full` (n,), with those of the served one, `small`."""
+    return {
         "n": len(full),
-        "auc_float": float(roc_auc_score(target["internal_test"], full)),
-        "auc_served": float(roc_auc_score(target["internal_test"], small)),
+        "auc_float": float(roc_auc_score(target, full)),
+        "auc_served": float(roc_auc_score(target, small)),
         "same_label": float(np.mean((full >= threshold) == (small >= threshold))),
         "largest_probability_difference": float(np.abs(full - small).max()),
         "mean_probability_difference": float(np.abs(full - small).mean()),
     }
-    return figures
 
 
 def agrees(model: keras.Model, served: Served, validation: Sequence[Example], config: TrainConfig) -> bool:
@@ -109,9 +141,9 @@ def _compute_logits(model: keras.Model, examples: Sequence[Example], config: Tra
 def _describe_films(parts: Mapping[str, Sequence[Example]], name: str) -> dict:
     """Say where a population's films come from, and how many are in each part."""
     source = ADULTS | {"patients": ADULT_PATIENTS} if name == ADULT else SOURCE | {"patients": PATIENTS}
-    split = (
-        "train folder " + SPLIT.format("aetiology", SPLIT_SEED) if name == CHILD else SPLIT.format("label", SPLIT_SEED)
-    )
+    split = f"train folder by patient, 80/10/10, stratified by aetiology, seed {SPLIT_SEED}"
+    if name == ADULT:
+        split = f"by patient, stratified by label, view and whether a radiologist read the film, seed {SPLIT_SEED}"
     return source | {"split": split, "parts": {part: _count(examples) for part, examples in parts.items()}}
 
 

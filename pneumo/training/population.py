@@ -5,7 +5,7 @@ all: a row that was taught by films as they are took 92 % of the children with a
 taught as they are and augmented in the same way, and the row is measured with what may happen to a film on its way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -56,6 +56,11 @@ def find_directions(x: np.ndarray, components: int, seed: int, deviation: np.nda
     return mix.components_.T * scale[:, None]
 
 
+def pick(films: Sequence, count: int) -> list:
+    """Pick so many films, evenly spread: those of one label lie side by side."""
+    return [films[i] for i in np.linspace(0, len(films) - 1, min(count, len(films))).round().astype(int)]
+
+
 def fit_row(taught: Mapping[str, np.ndarray], project: np.ndarray) -> Row:
     """Fit the row to features (n, d) of each population; `project` (d, k) are the directions that it may use."""
     from sklearn.linear_model import LogisticRegression
@@ -82,7 +87,7 @@ def measure_row(row: Row, films: Mapping[str, np.ndarray], features: Callable[[n
     for change, changed in CHANGES.items():
         measured[change] = {}
         for name, some in films.items():
-            shares = [row.shares(features(np.ascontiguousarray(changed(film)))) for film in some[:MEASURED]]
+            shares = [row.shares(features(np.ascontiguousarray(changed(film)))) for film in pick(some, MEASURED)]
             measured[change][name] = {
                 "n": len(shares),
                 "right": float(np.mean([max(share, key=share.get) == name for share in shares])),

@@ -18,6 +18,7 @@ from pneumo.model.card import read_card
 from pneumo.reports import document
 from pneumo.reports.document import ROOT, SOURCES, read_measured
 from pneumo.reports.pages import render
+from tests.support.cards import write_card_of_two
 from tests.support.server import free_port, until
 
 
@@ -54,7 +55,7 @@ def test_every_command_in_the_table_of_numbers_exists():
 def test_pages_are_written_from_what_was_measured(monkeypatch):
     texts = {path.name: text for path, text in document.write_pages().items()}
     test, auc = read_measured("test"), read_card().contents["metrics"]["internal_test"]["auc"]
-    assert f"| AUC | {auc:.3f} | " in texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
+    assert f"| AUC | {auc:.3f} (" in texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
     for page in ("results.md", "MODEL_CARD.md"):
         assert f"| AUC | {auc:.4f} | " in texts[page]
         assert "{{" not in texts[page]
@@ -64,6 +65,30 @@ def test_pages_are_written_from_what_was_measured(monkeypatch):
         f"| recipes compared | `make recipes`; from what the runs left: `{SOURCES['comparison'][1]}` |"
         in (texts["results.md"])
     )
+
+
+def test_pages_tell_of_each_population_of_a_card(tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES, "card", (str(write_card_of_two(tmp_path)), "pneumo train"))
+    texts = {path.name: text for path, text in document.write_pages().items()}
+    numbers = texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
+    assert " children | 40 of 39 adults |" in numbers
+    assert "| AUC against films labelled NORMAL alone | no others | 1.000 (1.000 to 1.000) |" in numbers
+    assert "radiologist's box | not measured | 0.750 (0.301 to 0.954), chance 0.250 |" in numbers
+    children, adults = texts["results.md"].split("## Children\n")[1].split("## Adults\n")
+    assert " PNEUMONIA), threshold " in children
+    assert "(12 NORMAL, 20 PNEUMONIA, 8 OTHER), threshold " in adults
+    assert "0 of 20 pneumonias were missed, 2 of 20 films without one called PNEUMONIA." in adults
+    assert "| all films | 40 | 20 | 0.990 (" in adults
+    assert "| view AP | 2 | 1.000 (0.342 to 1.000) | 0.250 | 1.000 (1.000 to 1.000) | 0.250 |" in adults
+    assert "borders masked 80.0 % (37.6 to 96.4)" in adults
+    assert "AUC 0.8750 against 0.9000, the same label on 97.5 %" in adults
+    card = texts["MODEL_CARD.md"]
+    assert "of a child or an adult for pneumonia" in card
+    assert "those of 1 to 5 years, and those of 18 years and older; newborns above all" in card
+    assert "|  | films | NORMAL | PNEUMONIA | OTHER | patients |" in card
+    assert "| as they are | 98.0 % of 150, 94.3 % to 99.3 % (4.0 %) | 90.0 % of 150, 84.2 % to 93.8 % (4.0 %) |" in card
+    assert "one of children alone, 25.0 % of 40 films of adults (AUROC of the distance 0.750)" in card
+    assert "- Films of adults: Wang et al. 2017" in card
 
 
 def test_check_names_what_is_not_current(monkeypatch):
