@@ -11,7 +11,7 @@ import click
 
 from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
-from pneumo.cli.populations import settle
+from pneumo.cli.populations import list_films, sort_films
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def audit(
 
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
     sharpness and tone equalised, and one spectrum and histogram for all films.
+
+    Films in DIR/OTHER count as NORMAL. Where DIR/labels.csv tells the view and who labelled a film, that counts as
+    acquisition, too; where it tells ages, the films of the population that has most are audited.
     """
 
     from pneumo.data import dataset
@@ -57,12 +60,16 @@ def audit(
     from pneumo.evaluation.audit import measure_separation
     from pneumo.reports.evaluation_report import write_audit
 
-    examples = dataset.scan(folder)
+    examples = list_films(folder)
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
-    hashes = dataset.content_hashes(examples)
     predictor = cli_films.load(model)
-    settle(predictor, population, [example.path for example in examples])
-    card = predictor.card
+    groups = sort_films(predictor, population, examples)
+    name = max(groups, key=lambda one: len(groups[one]))
+    card = predictor.card = predictor.card.only(name)
+    if len(groups) > 1:
+        click.echo(f"Audited are the {len(groups[name])} films of {name}.", err=True)
+    examples = groups[name]
+    hashes = dataset.content_hashes(examples)
     wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
     results = _measure(examples)
     if all(isinstance(result, str) for result in results):
@@ -78,6 +85,7 @@ def audit(
         "acquisition": acquisition | {"fitted_on": fitted},
         **run_audit(found.target, score, found.patients, logit, probability, card.threshold, changed),
         "part": part,
+        "population": name,
         "unreadable": unreadable,
         "model": card.model,
     }
@@ -133,13 +141,16 @@ def _score(
 
     from pneumo.data import dataset
     from pneumo.data.acquisition import FEATURES, GROUPS
-    from pneumo.evaluation.matching import score_acquisition
+    from pneumo.evaluation.matching import TOLD, describe_told, score_acquisition
 
     readable = [i for i, result in enumerate(results) if not isinstance(result, str)]
-    films, measured = [examples[i] for i in readable], [results[i] for i in readable]
+    films = [examples[i] for i in readable]
+    told = describe_told(films)
+    measured = [results[i] | more for i, more in zip(readable, told, strict=True)]
     target = np.array([film.target for film in films])
     patients = dataset.number_patients(films, [hashes[i] for i in readable])
-    names = {"all": FEATURES, **GROUPS}
+    groups = GROUPS | {group: of for group, of in TOLD.items() if of.keys() <= told[0].keys()}
+    names = {"all": (*FEATURES, *told[0]), **groups}
     fitting = progress(names, "fitting trees to acquisition", len(names))
     scores = {name: score_acquisition(measured, target, patients, names[name]) for name in fitting}
     inside = np.flatnonzero([film.path in wanted for film in films])

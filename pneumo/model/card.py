@@ -95,7 +95,7 @@ class Card:
         """
         if self.check_population(population) == self.population:
             return self
-        contents = _merge(self.contents, population)
+        contents = merge_population(self.contents, population)
         return replace(self, population=population, contents=contents, **self.populations[population].numbers())
 
     def only(self, population: str) -> "Card":
@@ -209,8 +209,13 @@ def read_points(contents: dict) -> tuple[dict[str, float], str]:
     return thresholds, default
 
 
-def _merge(contents: dict, population: str) -> dict:
-    """Put the members of one of the `populations` at the top of a card's JSON, where a card without them has them."""
+def merge_population(contents: dict, population: str) -> dict:
+    """Put the members of one of the `populations` at the top of a card's JSON, where a card without them has them.
+
+    A card without `populations` stays as it is.
+    """
+    if "populations" not in contents:
+        return contents
     own = contents["populations"][population]
     return contents | own | {"heatmap": contents["heatmap"] | own.get("heatmap", {})}
 
@@ -247,7 +252,9 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
     contents = read_json(path, "model card")
     try:
         contents = dict(contents)
-        merged = {name: _merge(contents, name) for name in contents.get("populations", ())} or {CHILD: contents}
+        merged = {name: merge_population(contents, name) for name in contents.get("populations", ())} or {
+            CHILD: contents
+        }
         populations = {name: _read_population(one) for name, one in merged.items()}
         first = next(iter(populations))
         contents = merged[first]

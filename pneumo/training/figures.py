@@ -25,32 +25,13 @@ from pneumo.model.card import sigmoid
 from pneumo.model.served import Served
 from pneumo.training import networks
 from pneumo.training.batches import Batches
-from pneumo.training.population import pick
+from pneumo.training.population import pick, sort_by_population
 from pneumo.training.recipes import TrainConfig
-from pneumo.training.statements import ADULT, ADULT_PATIENTS, ADULTS, AGES, CHILD, PATIENTS, SOURCE
+from pneumo.training.statements import ADULT, ADULT_PATIENTS, ADULTS, AGES, PATIENTS, SOURCE
 
 HELD_OUT = ("validation", "internal_test")
 AUC_APART, SAME_LABEL = 0.002, 0.99  # served and float32 agree if the AUCs differ by no more, and so many labels agree
 CHANGED = 150  # films of each population whose label is looked at when they are changed
-
-
-def sort_by_population(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[Example]]]:
-    """Sort the films of each part by the population in whose AGES the patient is.
-
-    Where nothing tells the age the patient is a child, as in the first source. Patients of other ages are left out:
-    they teach, but no figure is of them. A population without any film is left out, too.
-    """
-
-    def find(example: Example) -> str | None:
-        if example.age is None:
-            return CHILD
-        inside = (
-            n for n, (first, last) in AGES.items() if first <= example.age and (last is None or example.age <= last)
-        )
-        return next(inside, None)
-
-    sorted_films = {name: {part: [e for e in parts[part] if find(e) == name] for part in parts} for name in AGES}
-    return {name: own for name, own in sorted_films.items() if all(own.values())}
 
 
 def measure(

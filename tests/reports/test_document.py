@@ -101,7 +101,7 @@ def test_check_names_what_is_not_current(monkeypatch):
     assert stale.read_text(encoding="utf-8") == texts[stale]
 
 
-@pytest.mark.parametrize("key", ["faithfulness", "coloured", "subgroups", "refused", "intervals"])
+@pytest.mark.parametrize("key", ["faithfulness", "coloured", "subgroups", "refused"])
 def test_a_report_of_an_older_version_is_one_sentence_with_the_command(key, monkeypatch):
     file, command = SOURCES["test"]
 
