@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from pneumo.cli.main import main
 from pneumo.errors import RunError
 from pneumo.model.card import read_card
-from pneumo.reports import document
+from pneumo.reports import card_tables, document
 from pneumo.reports.document import ROOT, SOURCES, read_measured
 from pneumo.reports.pages import render
 from tests.support.cards import write_card_of_two
@@ -131,8 +131,8 @@ def test_a_measurement_that_lacks_something_says_so_at_any_depth(tmp_path):
 
 def test_what_a_label_is_worth_by_hand():
     # of 100 films 10 show one: 9 of them found, and 18 of the 90 others called so
-    assert document.compute_predictive_value(0.1, 0.9, 0.8) == pytest.approx(9 / 27)
-    assert document.compute_missed(0.1, 0.9, 0.8) == pytest.approx(1 / 73)
+    assert card_tables.compute_predictive_value(0.1, 0.9, 0.8) == pytest.approx(9 / 27)
+    assert card_tables.compute_missed(0.1, 0.9, 0.8) == pytest.approx(1 / 73)
     metrics = {
         "sensitivity": 0.9,
         "specificity": 0.8,
@@ -140,7 +140,7 @@ def test_what_a_label_is_worth_by_hand():
     }
     part = {"n": 4, "PNEUMONIA": 3}
     contents = {"metrics": {"internal_test": metrics}, "data": {"parts": {"internal_test": part}}}
-    rows = document.tabulate_prevalence(contents)
+    rows = card_tables.tabulate_prevalence(contents)
     assert ("10 in 100", "33 (15 to 100)", "1.4 (0.0 to 4.3)") in rows
     assert rows[0][0] == "75 in 100 (these films)"
     assert rows[0][1].startswith("93 (")
@@ -150,7 +150,7 @@ def test_refusals_by_hand():
     found = {"n": 200, "refused": 0.01, "doubtful": 0.03, "taken_for": {}}
     measured = {"internal_test": found, "other pictures": found | {"refused": 1.0, "doubtful": 1.0}, "fish": found}
     gate = {"measured": measured, "taught": {"other": 9}, "of folders": {"other pictures": 7}}
-    first, second, third = document.tabulate_refusals(gate)
+    first, second, third = card_tables.tabulate_refusals(gate)
     assert first == ("films of the internal test", 200, "1.0 %", "0.3 % to 3.6 %", "2.0 %", "nothing")
     assert second[2:5] == ("100.0 %", "98.1 % to 100.0 %", "0.0 %")
     assert third[:3] == ("fish", 200, "1.0 %")
@@ -160,8 +160,8 @@ def test_open_films_are_told_where_all_have_one_label():
     card = read_card()
     films = {"internal_test": {"films": {"uncertain": {"NORMAL": 7, "PNEUMONIA": 6}}}}
     low = replace(card, contents={"triage": films}, thresholds={"screening": 0.2, "balanced": 0.2, "specific": 0.8})
-    assert document.count_open_films(low) == {"NORMAL": 7, "PNEUMONIA": 6, "count": 13, "label": "PNEUMONIA"}
-    assert document.count_open_films(replace(low, thresholds=low.thresholds | {"balanced": 0.5})) is None
+    assert card_tables.count_open_films(low) == {"NORMAL": 7, "PNEUMONIA": 6, "count": 13, "label": "PNEUMONIA"}
+    assert card_tables.count_open_films(replace(low, thresholds=low.thresholds | {"balanced": 0.5})) is None
 
 
 def test_model_card_tells_what_a_base_was_continued_from():
