@@ -63,12 +63,7 @@ def audit(
     examples = list_films(folder)
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     predictor = cli_films.load(model)
-    groups = sort_films(predictor, population, examples)
-    name = max(groups, key=lambda one: len(groups[one]))
-    card = predictor.card = predictor.card.only(name)
-    if len(groups) > 1:
-        click.echo(f"Audited are the {len(groups[name])} films of {name}.", err=True)
-    examples = groups[name]
+    examples, card = _choose(predictor, population, examples), predictor.card
     hashes = dataset.content_hashes(examples)
     wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
     results = _measure(examples)
@@ -85,7 +80,7 @@ def audit(
         "acquisition": acquisition | {"fitted_on": fitted},
         **run_audit(found.target, score, found.patients, logit, probability, card.threshold, changed),
         "part": part,
-        "population": name,
+        "population": card.population,
         "unreadable": unreadable,
         "model": card.model,
     }
@@ -110,6 +105,16 @@ def audit(
             kermany,
         )
         click.echo(f"report: {written}")
+
+
+def _choose(predictor: "Predictor", population: str | None, examples: "list[Example]") -> "list[Example]":
+    """Take the films of the population that has most, and have the model read all of them by its numbers."""
+    groups = sort_films(predictor, population, examples)
+    name = max(groups, key=lambda one: len(groups[one]))
+    predictor.card = predictor.card.only(name)
+    if len(groups) > 1:
+        click.echo(f"Audited are the {len(groups[name])} films of {name}.", err=True)
+    return groups[name]
 
 
 def _check_installed(*packages: str) -> None:
