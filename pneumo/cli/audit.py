@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pneumo.cli import films as cli_films
 from pneumo.cli.films import FOLDER, each, model_option, population_option, progress, report_unreadable
-from pneumo.cli.labelled import folder_argument, json_option, open_folder, part_of, part_option, show, write_json
+from pneumo.cli.labelled import folder_argument, json_option, part_of, part_option, show, write_json
+from pneumo.cli.populations import list_films, sort_films
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def audit(
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
     sharpness and tone equalised, and one spectrum and histogram for all films. With --part, acquisition is still
     learned from all of DIR.
+
+    Films in DIR/OTHER count as NORMAL. Where DIR/labels.csv tells the view and who labelled a film, that counts as
+    acquisition, too; where it tells ages, the films of the population that has most are audited.
     """
     from pneumo.data.dataset import content_hashes
     from pneumo.evaluation.audit import audit as run_audit
@@ -52,8 +57,9 @@ def audit(
     from pneumo.reports.evaluation_report import write_audit
 
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
-    examples, predictor = open_folder(folder, model, population)
-    hashes, card = content_hashes(examples), predictor.card
+    examples, predictor = list_films(folder), cli_films.load(model)
+    examples, card = _choose(predictor, population, examples), predictor.card
+    hashes = content_hashes(examples)
     wanted = {e.path for e in (part_of(examples, hashes, part, card) if part else examples)}
     results = _measure(examples)
     if all(isinstance(result, str) for result in results):
@@ -69,6 +75,7 @@ def audit(
         "acquisition": acquisition | {"fitted_on": fitted},
         **run_audit(found.target, score, found.patients, logit, probability, card.threshold, changed),
         "part": part,
+        "population": card.population,
         "unreadable": unreadable,
         "model": card.model,
     }
@@ -82,6 +89,16 @@ def audit(
         kermany = any(film.aetiology for film in found.films)  # their file names
         written = write_audit(report, result, found.target, score, logit, names, predict, kermany)
         click.echo(f"report: {written}")
+
+
+def _choose(predictor: "Predictor", population: str | None, examples: "list[Example]") -> "list[Example]":
+    """Take the films of the population that has most, and have the model read all of them by its numbers."""
+    groups = sort_films(predictor, population, examples)
+    name = max(groups, key=lambda one: len(groups[one]))
+    predictor.card = predictor.card.only(name)
+    if len(groups) > 1:
+        click.echo(f"Audited are the {len(groups[name])} films of {name}.", err=True)
+    return groups[name]
 
 
 def _check_installed(*packages: str) -> None:
@@ -113,13 +130,16 @@ def _score(
 
     from pneumo.data import dataset
     from pneumo.data.acquisition import FEATURES, GROUPS
-    from pneumo.evaluation.matching import score_acquisition
+    from pneumo.evaluation.matching import TOLD, describe_told, score_acquisition
 
     readable = [i for i, result in enumerate(results) if not isinstance(result, str)]
-    films, measured = [examples[i] for i in readable], [results[i] for i in readable]
+    films = [examples[i] for i in readable]
+    told = describe_told(films)
+    measured = [results[i] | more for i, more in zip(readable, told, strict=True)]
     target = np.array([film.target for film in films])
     patients = dataset.number_patients(films, [hashes[i] for i in readable])
-    names = {"all": FEATURES, **GROUPS}
+    groups = GROUPS | {group: of for group, of in TOLD.items() if of.keys() <= told[0].keys()}
+    names = {"all": (*FEATURES, *told[0]), **groups}
     fitting = progress(names, "fitting trees to acquisition", len(names))
     scores = {name: score_acquisition(measured, target, patients, names[name]) for name in fitting}
     inside = np.flatnonzero([film.path in wanted for film in films])

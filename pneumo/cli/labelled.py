@@ -1,4 +1,4 @@
-"""What `evaluate` and `audit` share: a folder of labelled films, the model that reads them, the numbers as JSON."""
+"""What `evaluate` and `audit` share: options, a part of the films, films to show, the numbers as JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumo.cli import films
 from pneumo.cli.films import FILE, FOLDER
-from pneumo.cli.populations import settle
 
 if TYPE_CHECKING:
     from pneumo.data.dataset import Example
@@ -23,19 +21,6 @@ part_option = click.option(
     type=click.Choice(["validation", "internal_test"]),
     help="DIR is Kaggle's train folder: measure this part of the split by patient that the model was made with.",
 )
-
-
-def open_folder(folder: Path, model: str | None, population: str | None) -> "tuple[list[Example], Predictor]":
-    """Find the labelled films of a folder, and load the model that reads all of them by the numbers of one population.
-
-    Raises:
-        PopulationError: the model knows none of that name.
-    """
-    from pneumo.data.dataset import scan
-
-    examples, predictor = scan(folder), films.load(model)
-    settle(predictor, population, [example.path for example in examples])
-    return examples, predictor
 
 
 def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":

@@ -39,7 +39,7 @@ class Group(click.Group):
 @click.group(cls=Group)
 @click.version_option(__version__, prog_name="pneumo")
 def main() -> None:
-    """Read chest X-rays of children for pneumonia. Not a medical device."""
+    """Read chest X-rays of children and adults for pneumonia. Not a medical device."""
 
 
 for command in (predict, evaluate, audit, data, recipes, train, compare, notebook, document, serve, check):

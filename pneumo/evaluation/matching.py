@@ -16,7 +16,14 @@ from pneumo import LABELS
 from pneumo.data.acquisition import FEATURES, measure_acquisition
 from pneumo.data.dataset import Example, content_hashes, number_patients
 from pneumo.errors import PneumoError
+from pneumo.evaluation.subgroups import TEXT
 
+TOLD = {  # besides acquisition.GROUPS, where labels.csv tells it
+    "view and label source": {
+        "view": "1 for AP, 0 for PA",
+        "by_text": "1 where a program took the label from a report",
+    }
+}
 FOLDS = 5
 MIN_PATIENTS = 10  # of each label: two in every fold
 CONTRADICTED = 0.3  # share of each class whose acquisition looks most like the other's
@@ -58,6 +65,14 @@ def score_acquisition(
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     return cross_val_predict(trees, values, target, groups=patients, cv=folds, method="decision_function")
+
+
+def describe_told(examples: Sequence[Example]) -> list[dict[str, float]]:
+    """Put what labels.csv tells of each film into numbers, as TOLD names them; nothing where it tells no view."""
+    if all(example.view is None for example in examples):
+        return [{}] * len(examples)
+    views = {"AP": 1.0, "PA": 0.0}
+    return [{"view": views.get(e.view, np.nan), "by_text": float(e.read_by == TEXT)} for e in examples]
 
 
 def score_films(examples: Sequence[Example]) -> np.ndarray:

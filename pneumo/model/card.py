@@ -95,7 +95,7 @@ class Card:
         """
         if self.check_population(population) == self.population:
             return self
-        contents = self.contents | self.contents["populations"][population]
+        contents = merge_population(self.contents, population)
         return replace(self, population=population, contents=contents, **self.populations[population].numbers())
 
     def only(self, population: str) -> "Card":
@@ -209,6 +209,14 @@ def read_points(contents: dict) -> tuple[dict[str, float], str]:
     return thresholds, default
 
 
+def merge_population(contents: dict, population: str) -> dict:
+    """Put the members of one of the `populations` at the top of a card's JSON, where a card without them has them.
+
+    A card without `populations` stays as it is.
+    """
+    return contents | contents["populations"][population] if contents.get("populations") else contents
+
+
 def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gate")) -> Card:
     """Read a card and check the hashes of the files in `roles`.
 
@@ -219,7 +227,7 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
     contents = read_json(path, "model card")
     try:
         contents = dict(contents)
-        merged = {name: contents | own for name, own in dict(contents.get("populations") or {CHILD: {}}).items()}
+        merged = {name: merge_population(contents, name) for name in contents.get("populations") or (CHILD,)}
         populations = {name: read_population(one, read_points(one)[0]) for name, one in merged.items()}
         first = next(iter(populations))
         contents = merged[first]

@@ -15,7 +15,7 @@ from pneumo.data.augment import augment
 from pneumo.films.film import squash
 from pneumo.model.gate import ARRAYS, FRONTAL, KINDS, LIMITS, OTHER, Gate, Verdict
 from pneumo.training.pictures import FOLDS, TURNS, Pictures, cut_detail, draw, shuffle, turn
-from pneumo.training.population import find_directions, fit_row, measure_row
+from pneumo.training.population import find_directions, fit_row, measure_row, pick
 
 FILMS = 500  # of each population as they are, and as many augmented
 TURNED = 300  # of each way, from all populations
@@ -85,7 +85,9 @@ def teach(
         arrays |= {"populations": np.array(row.names), "population_weights": row.weights, "population_bias": row.bias}
         test = {name: parts["internal_test"] for name, parts in films.items()}
         told["populations"] = measure_row(row, test, features)
-        told["unlike"] = _measure_unlike(frontal, groups, known, {name: seen(x[:MEASURED]) for name, x in test.items()})
+        told["unlike"] = _measure_unlike(
+            frontal, groups, known, {name: seen(pick(x, MEASURED)) for name, x in test.items()}
+        )
     np.savez(path, **arrays)
     return told
 
@@ -176,7 +178,7 @@ def _measure(
         test = parts["internal_test"]
         behind = f", {name}" if len(films) > 1 else ""
         verdicts |= {f"internal_test{behind}": test}
-        verdicts |= {f"{kind}{behind}": turn(test[:MEASURED], kind) for kind in TURNS}
+        verdicts |= {f"{kind}{behind}": turn(pick(test, MEASURED), kind) for kind in TURNS}
     counted = {name: _count([gate.judge(one) for one in seen(group)]) for name, group in verdicts.items()}
     for name, x in known.items():
         counted["validation" + (f", {name}" if len(films) > 1 else "")] = _count([gate.judge(one) for one in x])

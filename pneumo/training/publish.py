@@ -21,9 +21,10 @@ from pneumo.model.served import Served
 from pneumo.training import networks
 from pneumo.training.bases import describe_base
 from pneumo.training.export import export
-from pneumo.training.figures import agrees, measure, sort_by_population
+from pneumo.training.figures import agrees, measure
 from pneumo.training.gate import teach
 from pneumo.training.pictures import list_files, read_others, read_pictures
+from pneumo.training.population import sort_by_population
 from pneumo.training.recipes import IMAGENET, TrainConfig
 from pneumo.training.statements import CHILD, state
 from pneumo.training.train import Trained, make_receipt

@@ -16,6 +16,7 @@ import numpy as np
 
 from pneumo.data import augment, changes
 from pneumo.data.dataset import Box, Example, content_hashes, load
+from pneumo.evaluation.pointing import cover
 from pneumo.films import tone
 from pneumo.films.preprocessing import prepare
 from pneumo.model.card import sha256
@@ -26,7 +27,6 @@ from pneumo.training.recipes import IMAGENET, TrainConfig
 
 SECONDS = 10  # between two lines of progress in a log
 CHUNK = 64  # views; films of a chunk exchange sharpness and tone
-FINE = 8  # of a position's side: boxes are drawn on a grid so many times as fine
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,6 @@ def _prepare(
         seed = VIEW_SEED + chunk
         films, boxes = augment.augment_with_boxes(films, boxes, seed, config.acquisition, config.augmentation)
     return np.stack([prepare(film, config.size, config.steps)[0] for film in films]), boxes
-
-
-def cover(boxes: Sequence[Box], positions: int) -> np.ndarray:
-    """Compute which share of each of positions × positions lies in one of the boxes: (p, p) float32 in 0..1."""
-    fine = np.zeros((positions * FINE, positions * FINE), np.float32)
-    for box in boxes:
-        left, top, right, bottom = np.rint(np.clip(box, 0, 1) * len(fine)).astype(int)
-        fine[top:bottom, left:right] = 1
-    return fine.reshape(positions, FINE, positions, FINE).mean(axis=(1, 3))
 
 
 def _name(examples: Sequence[Example], config: TrainConfig, film: np.ndarray, augmented: bool) -> str:

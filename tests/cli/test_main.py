@@ -162,6 +162,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert set(result) == {
         *METRICS, "n", "threshold", "intervals", "confusion", "unreadable", "refused", "model",
         "population", "operating_point", "operating_points", "triage", "subgroups", "coloured",
+        "labels", "strata", "pointing",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pneumo.data.dataset import Example
+from pneumo.evaluation.pointing import cover
 from pneumo.model.card import read_card
 from pneumo.training import views as views_module
 from pneumo.training.positions import (
@@ -24,20 +25,13 @@ from pneumo.training.positions import (
 )
 from pneumo.training.recipes import SHIPPED
 from pneumo.training.train import train
-from pneumo.training.views import StoredViews, cover, make_views
+from pneumo.training.views import StoredViews, make_views
 
 LAYERS = ("block4_conv3", "block5_conv1", "block5_conv2", "block5_conv3", "top_conv1", "logit_map")
 
 
 def film(label, read_by=None, boxes=None, path=None):
     return Example(path, label, None, "p", age=50, view="PA", source="a", read_by=read_by, boxes=boxes)
-
-
-def test_boxes_cover_positions():
-    left_half_and_a_corner = cover([(0.0, 0.0, 0.5, 1.0), (0.75, 0.75, 1.0, 1.0)], 2)
-    np.testing.assert_allclose(left_half_and_a_corner, [[1, 0], [1, 0.25]])
-    assert cover([], 3).sum() == 0
-    assert cover([(-1, -1, 2, 2)], 3).min() == 1  # beyond the film
 
 
 def test_answers_are_softer_where_nobody_read_the_film():
