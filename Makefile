@@ -43,12 +43,8 @@ requirements: .venv/.made ## pin the newest fitting versions again (ARGS=--upgra
 	$(uv) -c requirements.txt --extra cloud --extra parquet -o requirements-archive.txt
 uv = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
-train: setup ## train the shipped model: its base in four runs, then the top
-	.venv/bin/pneumo pretrain --run runs/scratch
-	.venv/bin/pneumo pretrain --run runs/continued --start runs/scratch/base.npz
-	.venv/bin/pneumo pretrain --run runs/matched --start runs/continued/base.npz --epochs 8 --rate 6e-4 --acquisition 0.75 --matched 0.5
-	.venv/bin/pneumo pretrain --start runs/matched/base.npz --epochs 12 --rate 6e-4 --acquisition 0.75 --augmentation "films, exchanged"
-	.venv/bin/pneumo train
+train: setup ## train the shipped model (ARGS="--base PATH" without internet)
+	.venv/bin/pneumo train $(ARGS)
 
 recipes: setup ## train every recipe (hours; ARGS= for all of them) and compare them in reports/comparison.md
 	set -e; for recipe in $$(.venv/bin/pneumo recipes | cut -d' ' -f1); do \

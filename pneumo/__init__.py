@@ -1,4 +1,4 @@
-"""pneumo reads a frontal chest X-ray of a child for pneumonia.
+"""pneumo reads a frontal chest X-ray of a child or an adult for pneumonia.
 
 The rooms, and the direction of their imports (held by import-linter, see pyproject.toml):
 

@@ -12,7 +12,7 @@ from pneumo.model.predictor import Predictor
 from tests.support.films import SAMPLES, MeanGrey
 
 # Seconds of each are many; they come first, so that no process is left with one of them while the other has ended.
-LONGEST = ("test_recipes", "test_train", "test_hospital", "test_dicom", "test_pretraining")
+LONGEST = ("test_recipes", "test_train", "test_hospital", "test_dicom")
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,6 @@
 """`pneumo audit`: what acquisition alone tells of the labels of a folder, and how the model does where it misleads."""
 
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo.cli import films as cli_films
-from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
-from pneumo.cli.populations import settle
+from pneumo.cli.films import FOLDER, each, model_option, population_option, progress, report_unreadable
+from pneumo.cli.labelled import folder_argument, json_option, part_of, part_option, show, write_json
+from pneumo.cli.populations import list_films, sort_films
 from pneumo.errors import PneumoError, UnreadableError
 
 if TYPE_CHECKING:
@@ -33,14 +33,10 @@ class Audited:
 
 
 @click.command()
-@click.argument("folder", type=FOLDER, metavar="DIR")
-@click.option("--json", "out", type=FILE, help="Write all numbers here.")
+@folder_argument
+@json_option
 @click.option("--report", type=FOLDER, help="Write figures and report.md into this folder.")
-@click.option(
-    "--part",
-    type=click.Choice(["validation", "internal_test"]),
-    help="DIR is Kaggle's train folder: audit this part of it. The acquisition score is still fitted on all of DIR.",
-)
+@part_option
 @population_option
 @model_option
 def audit(
@@ -49,22 +45,22 @@ def audit(
     """Measure how well acquisition alone tells the labels of DIR/NORMAL and DIR/PNEUMONIA apart.
 
     Then how the served model does where acquisition contradicts the label, and with corners and borders masked,
-    sharpness and tone equalised, and one spectrum and histogram for all films.
-    """
+    sharpness and tone equalised, and one spectrum and histogram for all films. With --part, acquisition is still
+    learned from all of DIR.
 
-    from pneumo.data import dataset
+    Films in DIR/OTHER count as NORMAL. Where DIR/labels.csv tells the view and who labelled a film, that counts as
+    acquisition, too; where it tells ages, the films of the population that has most are audited.
+    """
+    from pneumo.data.dataset import content_hashes
     from pneumo.evaluation.audit import audit as run_audit
     from pneumo.evaluation.audit import measure_separation
-    from pneumo.model.profile import write_whole
     from pneumo.reports.evaluation_report import write_audit
 
-    examples = cli_films.scan(folder)
     _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
-    hashes = dataset.content_hashes(examples)
-    predictor = cli_films.load(model)
-    settle(predictor, population, [example.path for example in examples])
-    card = predictor.card
-    wanted = {e.path for e in (cli_films.part_of(examples, hashes, part, card) if part else examples)}
+    examples, predictor = list_films(folder), cli_films.load(model)
+    examples, card = _choose(predictor, population, examples), predictor.card
+    hashes = content_hashes(examples)
+    wanted = {e.path for e in (part_of(examples, hashes, part, card) if part else examples)}
     results = _measure(examples)
     if all(isinstance(result, str) for result in results):
         raise UnreadableError(f"Expected films in {folder}, could read none of {len(examples)}.")
@@ -79,29 +75,30 @@ def audit(
         "acquisition": acquisition | {"fitted_on": fitted},
         **run_audit(found.target, score, found.patients, logit, probability, card.threshold, changed),
         "part": part,
+        "population": card.population,
         "unreadable": unreadable,
         "model": card.model,
     }
-    names = [click.format_filename(film.path.name) for film in found.films]
+    names, predict = show(predictor, found.films)
     for one in filter(None, result["decisive"].values()):
         one["files"] = [names[i] for i in one.pop("films")]
     _print(result)
     if out:
-        write_whole(out, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(out, result)
     if report:
         kermany = any(film.aetiology for film in found.films)  # their file names
-        again = [film.path for film in found.films]
-        written = write_audit(
-            report,
-            result,
-            found.target,
-            score,
-            logit,
-            names,
-            lambda i: predictor.predict(again[i].read_bytes(), force=True),
-            kermany,
-        )
+        written = write_audit(report, result, found.target, score, logit, names, predict, kermany)
         click.echo(f"report: {written}")
+
+
+def _choose(predictor: "Predictor", population: str | None, examples: "list[Example]") -> "list[Example]":
+    """Take the films of the population that has most, and have the model read all of them by its numbers."""
+    groups = sort_films(predictor, population, examples)
+    name = max(groups, key=lambda one: len(groups[one]))
+    predictor.card = predictor.card.only(name)
+    if len(groups) > 1:
+        click.echo(f"Audited are the {len(groups[name])} films of {name}.", err=True)
+    return groups[name]
 
 
 def _check_installed(*packages: str) -> None:
@@ -133,13 +130,16 @@ def _score(
 
     from pneumo.data import dataset
     from pneumo.data.acquisition import FEATURES, GROUPS
-    from pneumo.evaluation.matching import score_acquisition
+    from pneumo.evaluation.matching import TOLD, describe_told, score_acquisition
 
     readable = [i for i, result in enumerate(results) if not isinstance(result, str)]
-    films, measured = [examples[i] for i in readable], [results[i] for i in readable]
+    films = [examples[i] for i in readable]
+    told = describe_told(films)
+    measured = [results[i] | more for i, more in zip(readable, told, strict=True)]
     target = np.array([film.target for film in films])
     patients = dataset.number_patients(films, [hashes[i] for i in readable])
-    names = {"all": FEATURES, **GROUPS}
+    groups = GROUPS | {group: of for group, of in TOLD.items() if of.keys() <= told[0].keys()}
+    names = {"all": (*FEATURES, *told[0]), **groups}
     fitting = progress(names, "fitting trees to acquisition", len(names))
     scores = {name: score_acquisition(measured, target, patients, names[name]) for name in fitting}
     inside = np.flatnonzero([film.path in wanted for film in films])

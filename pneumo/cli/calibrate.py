@@ -12,7 +12,7 @@ import click
 from pneumo import LABELS
 from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, FOLDER, each, model_option, population_option, progress, report_unreadable
-from pneumo.cli.populations import settle
+from pneumo.cli.populations import list_films, sort_films
 from pneumo.errors import PneumoError
 
 if TYPE_CHECKING:
@@ -44,9 +44,12 @@ def calibrate(folder: Path, profile: Path, prevalence: float | None, population:
     from pneumo.evaluation import site
     from pneumo.model.profile import write_profile
 
-    examples = cli_films.scan(folder)
-    predictor = cli_films.load(model)
-    settle(predictor, population, [example.path for example in examples])
+    examples, predictor = list_films(folder), cli_films.load(model)
+    groups = sort_films(predictor, population, examples)
+    if len(groups) > 1:
+        raise click.UsageError(f"Expected --population: DIR has films of {' and '.join(groups)}.")
+    ((name, examples),) = groups.items()
+    predictor.card = predictor.card.only(name)
     films, logit, features = _read(predictor, examples)
     count = {label: sum(film.label == label for film in films) for label in LABELS}
     target, patients = np.array([film.target for film in films], int), [film.patient for film in films]

@@ -1,9 +1,9 @@
-"""`pneumo data`: download *Chest X-Ray Images (Pneumonia)* from Kaggle, and check a copy of it."""
+"""`pneumo data`: get the films of children and of adults, and check a copy of them."""
 
 import hashlib
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +13,12 @@ from pneumo.errors import PneumoError
 
 HANDLE = "paultimothymooney/chest-xray-pneumonia"
 SOURCE = "Kermany, Zhang, Goldbaum, Mendeley Data, doi 10.17632/rscbjbr9sj, licence CC BY 4.0"
+ADULTS = (
+    "Adults: the films of the RSNA Pneumonia Detection Challenge (26,684, NIH Clinical Center) are handed out at "
+    "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, the file that tells their patients at "
+    "https://www.rsna.org/rsnai/ai-image-challenge/rsna-pneumonia-detection-challenge-2018. Put it beside them and run "
+    "`pneumo data data/adults_nih --rsna DOWNLOAD`."
+)
 DEFAULT = Path("data/chest_xray")
 SPLITS = ("train", "val", "test")
 NESTED = ("", "chest_xray", "chest_xray/chest_xray")  # Kaggle's archive holds its own copy, one folder deeper
@@ -28,8 +34,24 @@ data_option = click.option(
 @click.command()
 @click.argument("folder", metavar="[DIR]", default=DEFAULT, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--fetch", is_flag=True, help="First download it from Kaggle (about 2.4 GB) and link DIR to it.")
-def data(folder: Path, fetch: bool) -> None:
-    """Check the data set in DIR, data/chest_xray unless given: films, patients, damaged and identical files, split."""
+@click.option(
+    "--rsna",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="First make DIR a source of adults' films of this download of the RSNA Pneumonia Detection Challenge.",
+)
+def data(folder: Path, fetch: bool, rsna: Path | None) -> None:
+    """Check the data set in DIR, data/chest_xray unless given: films, patients, damaged and identical files, split.
+
+    DIR may be a source of another hospital, too: films in DIR/NORMAL, DIR/PNEUMONIA and DIR/OTHER, with labels.csv.
+    """
+    if rsna:
+        from pneumo.data.rsna import arrange
+
+        arrange(rsna, folder)
+    if (folder / "NORMAL").is_dir():
+        for line in check_source(folder):
+            click.echo(line)
+        return
     if fetch and find(folder) is None:
         download(folder)
     found = find(folder)
@@ -41,6 +63,8 @@ def data(folder: Path, fetch: bool) -> None:
         )
     for line in check(found):
         click.echo(line)
+    if not (folder.parent / "adults_nih").is_dir():
+        click.echo(ADULTS)
 
 
 def find(folder: Path) -> Path | None:
@@ -129,6 +153,29 @@ def check(folder: Path) -> Iterator[str]:
         yield f"fingerprint of train: {dataset.fingerprint(hashes['train'])}"
     for path, reason in unreadable.items():
         yield f"unreadable: {click.format_filename(path)}: {reason}"
+
+
+def check_source(folder: Path) -> Iterator[str]:
+    """Read every film of a source, and describe it line by line."""
+    from pneumo.data.sources import read_source
+
+    examples = read_source(folder, folder.name)
+    results = progress(each(_digest, [example.path for example in examples]), "reading", len(examples))
+    reasons = [reason for _, reason in results]
+
+    def tell(values: Iterable[str | None]) -> str:
+        return ", ".join(f"{count} {value or 'unknown'}" for value, count in sorted(Counter(values).items(), key=str))
+
+    labels = ", ".join(f"{n} {label}" for label, n in Counter(example.label for example in examples).items())
+    yield f"{folder}: {len(examples)} films of {len({e.patient for e in examples})} patients: {labels}"
+    yield f"view: {tell(example.view for example in examples)}"
+    boxed = sum(example.boxes is not None for example in examples)
+    readers = tell(example.read_by for example in examples)
+    unreadable = sum(reason is not None for reason in reasons)
+    yield f"labelled by: {readers}; boxes on {boxed} films; unreadable: {unreadable}"
+    for example, reason in zip(examples, reasons, strict=True):
+        if reason:
+            yield f"unreadable: {click.format_filename(example.path)}: {reason}"
 
 
 def _digest(path: Path) -> tuple[str, str | None]:

@@ -1,23 +1,20 @@
 """What `predict`, `evaluate` and `audit` share: options, the model, every core, progress, and unreadable films."""
 
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from pneumo import LABELS
 from pneumo.errors import PneumoError
 from pneumo.model.card import POINTS
 from pneumo.web.settings import cores
 
 if TYPE_CHECKING:
     from pneumo.archive.listing import Film
-    from pneumo.data.dataset import Example
-    from pneumo.model.card import Card
     from pneumo.model.predictor import Prediction, Predictor
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -111,35 +108,3 @@ def report_unreadable(films: Iterable[Path], results: Iterable[object]) -> list[
     for one in unreadable:
         click.echo(f"unreadable: {one['file']}: {one['reason']}", err=True)
     return unreadable
-
-
-def scan(folder: Path) -> "list[Example]":
-    """List the films of a folder of labels, see `dataset.scan`; name on stderr what was passed over in it.
-
-    Raises:
-        FileNotFoundError: NORMAL or PNEUMONIA is missing or holds no picture.
-    """
-    from pneumo.data import dataset
-
-    examples = dataset.scan(folder)
-    known, others = {example.path for example in examples}, Counter()
-    for path in (path for label in LABELS for path in (folder / label).rglob("*")):
-        if path not in known and not path.name.startswith(".") and (path.is_symlink() or not path.is_dir()):
-            others[path.suffix.lower() or "without a suffix"] += 1
-    if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        click.echo(f"Not read in {click.format_filename(folder)}: {kinds}.", err=True)
-    return examples
-
-
-def part_of(examples: "Sequence[Example]", hashes: Sequence[str], part: str, card: "Card") -> "list[Example]":
-    """Take the films of one part of the split; warn if they are other files than those behind the card's figures.
-
-    `hashes` are the SHA-256 of the examples' files, in order.
-    """
-    from pneumo.data.dataset import fingerprint, split
-
-    found, of = split(examples, hashes)[part], dict(zip((e.path for e in examples), hashes, strict=True))
-    if fingerprint(of[example.path] for example in found) != card.contents["data"]["parts"][part]["fingerprint"]:
-        click.echo(f"The files of {part} are not those behind the figures of the model card.", err=True)
-    return found

@@ -18,7 +18,6 @@ from pneumo.cli.evaluate import evaluate
 from pneumo.cli.node import node
 from pneumo.cli.notebook import notebook
 from pneumo.cli.predict import predict
-from pneumo.cli.pretrain import pretrain
 from pneumo.cli.serve import check, serve
 from pneumo.cli.train import recipes, train
 from pneumo.errors import PneumoError
@@ -53,9 +52,9 @@ class Group(click.Group):
 @click.group(cls=Group)
 @click.version_option(__version__, prog_name="pneumo")
 def main() -> None:
-    """Read chest X-rays of children for pneumonia. Not a medical device."""
+    """Read chest X-rays of children and adults for pneumonia. Not a medical device."""
 
 
 READING = (predict, merge, evaluate, calibrate, audit)
-for command in (*READING, data, pretrain, recipes, train, compare, notebook, document, serve, check, node):
+for command in (*READING, data, recipes, train, compare, notebook, document, serve, check, node):
     main.add_command(command)

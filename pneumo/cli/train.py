@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo.cli.data import data_option
-from pneumo.cli.pretrain import seed_option
 from pneumo.model.card import DEFAULT_MODEL, MODELS, RECIPE_CARDS
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ def recipes() -> None:
 @click.option("--run", type=click.Path(path_type=Path), help="Checkpoints and histories; else runs/train or runs/NAME.")
 @click.option(
     "--base",
-    help="Weights to begin with: chest-xray (of `pneumo pretrain` if it ran here, else the shipped ones), imagenet (a "
-    "download), an .npz, or none; else the recipe's.",
+    help="Weights to begin with: imagenet (a download by Keras), the path of an .npz, or none; else the recipe's.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="At most; for VGG-16, with frozen base. Else the recipe's.")
 @click.option("--tune-epochs", type=click.IntRange(0), help="VGG-16's epochs with the last block unfrozen; 0 for none.")
+@click.option("--epoch-steps", type=click.IntRange(1), help="Batches an epoch, of the shipped model's training.")
 @click.option("--image-size", "size", type=click.IntRange(64), help="Pixels a side; else the recipe's.")
 @click.option(
     "--others",
@@ -44,7 +43,15 @@ def recipes() -> None:
 @click.option(
     "--elsewhere", type=FOLDER, help="Frontal films of other hospitals, not to be refused; else adults beside the data."
 )
-@seed_option
+@click.option(
+    "--source",
+    "sources",
+    type=FOLDER,
+    multiple=True,
+    help="Films of one more hospital, with labels.csv; repeatable. [default: adults_nih beside the data, but none with "
+    "--recipe]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--card", type=click.Path(path_type=Path), help="Card to write; else the shipped or recipes/NAME.json.")
 def train(
     data: Path,
@@ -54,13 +61,15 @@ def train(
     others: Path | None,
     elsewhere: Path | None,
     card: Path | None,
+    sources: tuple[Path, ...],
     **changes: int | None,
 ) -> None:
     """Train a model and publish it: the served file, the weights, the card. A killed run resumes.
 
     Without a recipe: the shipped model's training, as in the notebook.
     """
-    from pneumo.data.dataset import read_parts
+    from pneumo.data.dataset import content_hashes
+    from pneumo.data.sources import read_sources, split_sources
     from pneumo.reports.comparison import record
     from pneumo.training.publish import publish
     from pneumo.training.recipes import IMAGENET, RECIPES
@@ -68,15 +77,19 @@ def train(
 
     if name and name not in RECIPES:
         raise click.BadParameter(f"expected one of {', '.join(RECIPES)}, received {name!r}.", param_hint="--recipe")
-    base = base or (RECIPES[name].base if name else "chest-xray")
+    base = base or (RECIPES[name].base if name else IMAGENET)
     config = _configure(name, base, **changes)
     run = run or Path("runs") / (name or "train")
     card = card or (RECIPE_CARDS / f"{name}.json" if name else MODELS / f"{DEFAULT_MODEL}.json")
 
-    parts = read_parts(data / "train")
+    beside = data.parent / "adults_nih"
+    if not sources and not name and beside.is_dir():
+        sources = (beside,)
+    examples = read_sources([data, *sources])
+    parts = split_sources(examples, content_hashes(examples))
     trained = run_training(parts["train"], parts["validation"], run, config)
     others, elsewhere = others or data.parent / "not_chest_xray", elsewhere or data.parent / "adults"
-    base_name = base if base in (IMAGENET, "none") else "chest-xray"
+    base_name = Path(base).name  # the path of a file is of this machine alone
     written = publish(trained, config, parts, card, base_name, others, elsewhere, name)
     if name:
         record(written, trained, parts)

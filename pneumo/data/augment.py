@@ -7,7 +7,7 @@ network must not learn that (`pneumo audit`). A fifth, exchange, gives a film th
 either class, so that they no longer tell the classes apart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,9 +21,11 @@ if not hasattr(np, "sctypes"):  # imgaug 0.4.0 is from 2020; NumPy 2 dropped thi
     }
 
 import imgaug.augmenters as iaa
+from imgaug.augmentables.bbs import BoundingBox
 from imgaug.parameters import Choice, Uniform
 
 from pneumo.data.changes import acquire_like
+from pneumo.data.dataset import Box
 
 
 def geometry() -> list[iaa.Augmenter]:
@@ -115,7 +117,7 @@ def _exchange(films: list[np.ndarray], random: np.random.Generator, *_: object) 
 
 
 def films(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
-    """All four families, and an erased rectangle in half of the films: what this project's base trains with."""
+    """All four families, and an erased rectangle in half of the films."""
     rectangle = iaa.Cutout(nb_iterations=1, size=(0.1, 0.3), squared=False, fill_mode="constant", cval=0)
     return [
         *geometry(),
@@ -123,6 +125,41 @@ def films(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
         *acquisition(acquisition_share),
         *framing(),
         iaa.Sometimes(0.5, rectangle),
+    ]
+
+
+def hospitals(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
+    """The exchange and all four families, each milder than in `films`, and nothing erased inside the chest.
+
+    For two hospitals' films: an opacity in a box stays where it can be seen.
+    """
+    near_edge = Choice([Uniform(0.0, 0.12), Uniform(0.88, 1.0)])
+    return [
+        *exchange(),
+        iaa.Fliplr(0.5),
+        iaa.Affine(
+            rotate=(-10, 10),
+            scale={"x": (0.88, 1.12), "y": (0.88, 1.12)},
+            translate_percent={"x": (-0.06, 0.06), "y": (-0.06, 0.06)},
+            mode=["constant", "edge"],
+        ),
+        iaa.Sometimes(0.5, iaa.LinearContrast((0.75, 1.25))),
+        iaa.Sometimes(0.5, iaa.Multiply((0.75, 1.25))),
+        iaa.Sometimes(0.4, iaa.GammaContrast((0.7, 1.4))),
+        *acquisition(acquisition_share),
+        iaa.Sometimes(0.35, iaa.CropAndPad(percent=(-0.1, 0.1), pad_mode="constant", pad_cval=(0, 12))),
+        iaa.Sometimes(
+            0.2,
+            iaa.Cutout(
+                nb_iterations=(1, 4),
+                position=(near_edge, near_edge),
+                size=(0.12, 0.24),
+                squared=False,
+                fill_mode="constant",
+                cval=(0, 128),
+            ),
+        ),
+        iaa.Sometimes(0.2, iaa.Lambda(func_images=_blacken)),
     ]
 
 
@@ -146,11 +183,11 @@ def _plain() -> list[iaa.Augmenter]:
     ]
 
 
-# By the names that recipes and cards use. "films" and "films, exchanged" are this project's; the others are those of
-# published projects, with the usual ranges of their tutorials where they name none.
+# By the names that recipes and cards use. "films" is this project's; the others are those of published projects, with
+# the usual ranges of their tutorials where they name none.
 AUGMENTATIONS: dict[str, Callable[[float], list[iaa.Augmenter]]] = {
     "films": films,
-    "films, exchanged": lambda share: [*exchange(), *films(share)],
+    "hospitals": hospitals,
     "zoom, flip": lambda _: [_zoom(0.2), iaa.Fliplr(0.5)],
     "rotation, shift, zoom, flip": lambda _: [
         iaa.Affine(rotate=(-30, 30), mode="edge"),
@@ -172,3 +209,17 @@ def pipeline(seed: int, acquisition_share: float = 1.0, name: str = "films") -> 
 def augment(films: np.ndarray, seed: int, acquisition_share: float = 1.0, name: str = "films") -> np.ndarray:
     """Augment films (n, H, W) uint8 -> (n, H, W) uint8."""
     return pipeline(seed, acquisition_share, name)(images=films[..., None])[..., 0]
+
+
+def augment_with_boxes(
+    films: np.ndarray, boxes: Sequence[Sequence[Box]], seed: int, acquisition_share: float = 1.0, name: str = "films"
+) -> tuple[np.ndarray, list[list[Box]]]:
+    """Augment films (n, H, W) uint8 and move the boxes of each along: boxes are shares 0..1 of width and height.
+
+    A box may lie partly beyond the film afterwards.
+    """
+    height, width = films.shape[1:3]
+    drawn = [[BoundingBox(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in own] for own in boxes]
+    images, moved = pipeline(seed, acquisition_share, name)(images=films[..., None], bounding_boxes=drawn)
+    shares = [[(b.x1 / width, b.y1 / height, b.x2 / width, b.y2 / height) for b in own] for own in moved]
+    return images[..., 0], shares

@@ -25,6 +25,7 @@ OTHER = "OTHER"  # findings, but no pneumonia
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares 0..1 of the film's width and height
 PARTS = ("train", "validation", "internal_test")
 SPLIT_SEED = 0
+FOLDS = 10  # of the films: one is validation, one the internal test
 _PNEUMONIA = re.compile(r"(person\d+)_(bacteria|virus)_\d+(?:_\d+)?")
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-\d+(?:-\d+)?")
 _DICOM = {".dcm", ".dicom"}
@@ -54,6 +55,11 @@ class Example:
     def target(self) -> int:
         """1 for pneumonia, 0 for normal and other films."""
         return int(self.label == "PNEUMONIA")
+
+    @property
+    def by_text(self) -> bool:
+        """Whether a program took the label from a report, so that nobody read the film for it."""
+        return self.read_by == "text"
 
 
 def patient_key(name: str, label: str) -> tuple[str, str | None]:
@@ -154,19 +160,25 @@ def split(examples: Sequence[Example], hashes: Sequence[str], seed: int = SPLIT_
     return {name: [e for e, p in zip(examples, part_of, strict=True) if p == i] for i, name in enumerate(PARTS)}
 
 
-def divide(examples: Sequence[Example], patients: np.ndarray, seed: int) -> np.ndarray:
-    """Assign films, whose patients are numbered (n,), to parts as `split` does: indices into PARTS, (n,)."""
+def divide(examples: Sequence[Example], patients: np.ndarray, seed: int, folds: int = FOLDS) -> np.ndarray:
+    """Assign films, whose patients are numbered (n,), to parts as `split` does: indices into PARTS, (n,).
+
+    Each of the two held-out parts is one of so many `folds`.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata = [example.aetiology or example.label for example in examples]
-    if (count := len(set(patients.tolist()))) < 10 or max(Counter(strata).values()) < 10:
+    kinds = [example.aetiology or example.label for example in examples]
+    if (count := len(set(patients.tolist()))) < 10 or max(Counter(kinds).values()) < 10:
         raise PneumoError(
             f"Expected at least ten patients and ten films of a kind to split, received {count} patients and "
-            f"{dict(Counter(strata))}."
+            f"{dict(Counter(kinds))}."
         )
-    folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed).split(strata, strata, patients)
+    strata = [f"{kind} {e.view} {e.by_text}" for kind, e in zip(kinds, examples, strict=True)]
+    if min(Counter(strata).values()) < folds:  # too few of a kind for views and readers to be divided evenly as well
+        strata = kinds
+    divisions = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(strata, strata, patients)
     part_of = np.zeros(len(examples), int)
-    for part, (_, held_out) in zip((2, 1), folds, strict=False):
+    for part, (_, held_out) in zip((2, 1), divisions, strict=False):
         part_of[held_out] = part
     targets = np.array([example.target for example in examples])
     for part, name in enumerate(PARTS):

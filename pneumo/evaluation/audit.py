@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pneumo import LABELS
-from pneumo.data.acquisition import GROUPS
 from pneumo.errors import PneumoError
 from pneumo.evaluation.matching import CONTRADICTED, STRATUM, find_contradicted, match
 from pneumo.evaluation.metrics import bootstrap, count_effective, estimate_share_intervals, measure_draws, summarise
@@ -39,7 +38,7 @@ _OPERATING = ("auc", "sensitivity", "specificity")
 def measure_separation(target: np.ndarray, scores: Mapping[str, np.ndarray], patients: Sequence) -> dict:
     """Measure how far acquisition tells the labels apart: `auc`, `interval`, `by_group`, and the `verdict` in words.
 
-    `scores` are acquisition scores: "all" of every number, and one of each of GROUPS alone.
+    `scores` are acquisition scores: "all" of every number, and one of each group of numbers alone.
 
     Raises:
         PneumoError: films of one label only.
@@ -52,7 +51,7 @@ def measure_separation(target: np.ndarray, scores: Mapping[str, np.ndarray], pat
     for name, score in scores.items():
         auc, interval = _summarise_auc(target, sigmoid(score), weights)
         found[name] = {"auc": auc, "interval": interval}
-    result = found["all"] | {"by_group": {name: found[name] for name in GROUPS}}
+    result = found["all"] | {"by_group": {name: of for name, of in found.items() if name != "all"}}
     return {"verdict": state_verdict(result)} | result
 
 
@@ -65,7 +64,7 @@ def state_verdict(result: dict) -> str:
     if low <= 0.5:
         return f"Acquisition alone does not tell the labels apart: {span}, and 0.50 is chance."
     alone = {name: group["auc"] for name, group in result["by_group"].items()}
-    first = next(name for name in GROUPS if alone[name] > max(alone.values()) - AS_GOOD)
+    first = next(name for name in alone if alone[name] > max(alone.values()) - AS_GOOD)
     consequence = "proves little" if auc >= MUCH else "may owe part of it to that"
     return (
         f"Acquisition alone tells the labels apart with {span}, {first} alone with {alone[first]:.2f}: "

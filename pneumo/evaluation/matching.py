@@ -16,12 +16,18 @@ from pneumo import LABELS
 from pneumo.data.acquisition import FEATURES, measure_acquisition
 from pneumo.data.dataset import Example, content_hashes, number_patients
 from pneumo.errors import PneumoError
+from pneumo.evaluation.subgroups import TEXT
 
+TOLD = {  # besides acquisition.GROUPS, where labels.csv tells it
+    "view and label source": {
+        "view": "1 for AP, 0 for PA",
+        "by_text": "1 where a program took the label from a report",
+    }
+}
 FOLDS = 5
 MIN_PATIENTS = 10  # of each label: two in every fold
 CONTRADICTED = 0.3  # share of each class whose acquisition looks most like the other's
 STRATUM = 0.5  # width of a stratum of the acquisition score: within it the odds vary by at most exp(0.5) = 1.6
-MOST = 6.0  # the largest weight of a film: few contradict their label, and would be learned by heart
 
 
 def score_acquisition(
@@ -59,6 +65,14 @@ def score_acquisition(
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     return cross_val_predict(trees, values, target, groups=patients, cv=folds, method="decision_function")
+
+
+def describe_told(examples: Sequence[Example]) -> list[dict[str, float]]:
+    """Put what labels.csv tells of each film into numbers, as TOLD names them; nothing where it tells no view."""
+    if all(example.view is None for example in examples):
+        return [{}] * len(examples)
+    views = {"AP": 1.0, "PA": 0.0}
+    return [{"view": views.get(e.view, np.nan), "by_text": float(e.read_by == TEXT)} for e in examples]
 
 
 def score_films(examples: Sequence[Example]) -> np.ndarray:
@@ -101,20 +115,3 @@ def match(target: np.ndarray, score: np.ndarray, times: np.ndarray) -> np.ndarra
     pneumonias, films = (times * target) @ member, times @ member  # (draws, strata)
     share = np.divide(pneumonias, films, out=np.zeros_like(films), where=films > 0)[:, stratum]  # (draws, n)
     return times * np.where(target == 1, 1 - share, share)
-
-
-def weigh(target: np.ndarray, score: np.ndarray, share: float) -> np.ndarray:
-    """Weigh films for training: (n,) float32, 1 on average in each class, at most MOST before averaging.
-
-    `share` of the weight follows `match`, under which acquisition says nothing, the rest is equal. Where no film looks
-    like those of the other label, all weigh the same.
-    """
-    target = np.asarray(target)
-    overlap, weights = match(target, score, np.ones((1, len(target))))[0], np.ones(len(target), np.float32)
-    if not overlap.any():
-        return weights
-    for number in range(len(LABELS)):
-        of = target == number
-        mixed = np.minimum(1 - share + share * overlap[of] / overlap[of].mean(), MOST)
-        weights[of] = mixed / mixed.mean()
-    return weights

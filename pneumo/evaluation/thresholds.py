@@ -18,14 +18,12 @@ from pneumo.evaluation.metrics import check, count_effective, count_films, measu
 from pneumo.model.card import POINTS, sigmoid
 
 SCREENING_SENSITIVITY = 0.99
-# 0.97 is what is wanted elsewhere; a threshold is a quantile of validation, and on other films it finds a little less
-WANTED_SENSITIVITY = 0.975
 SPECIFIC_SENSITIVITY, SPECIFICITY = 0.95, 0.98
 DEFAULT = "balanced"
 ENOUGH = 100  # patients of each label: a point at 98 or 99 % of fewer hangs on one of them
 RULES = {
     "screening": f"the highest with sensitivity of at least {SCREENING_SENSITIVITY}",
-    "balanced": f"the highest with sensitivity of at least {WANTED_SENSITIVITY}",
+    "balanced": "the one whose worst figure is best, of the sensitivities and specificities",
     "specific": f"the highest with sensitivity of at least {SPECIFIC_SENSITIVITY} or, if that is higher, the lowest "
     f"with specificity of at least {SPECIFICITY}",
 }
@@ -37,17 +35,17 @@ CONFIDENCE = 0.95  # one-sided, of the thresholds that are certain
 def choose_points(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> dict[str, float]:
     """Choose the threshold of each of POINTS by its rule in RULES, which has to hold in each of the `strata`.
 
-    They never fall, lie in LOWEST..HIGHEST, and `specific` is above `balanced`: by the sensitivity that it may give up,
-    or by STEP where probabilities are so alike that this makes no difference.
+    They rise and lie in LOWEST..HIGHEST. Where classes are told apart so well, or so badly, that the rules would put
+    `screening` or `specific` on the other side of `balanced`, they lie STEP beside it.
 
     Raises:
         ValueError: one class only.
     """
-    sensitivities = (SCREENING_SENSITIVITY, WANTED_SENSITIVITY, SPECIFIC_SENSITIVITY)
-    screening, balanced, specific = (choose_threshold(target, probability, s, strata) for s in sensitivities)
-    specific = max(specific, choose_specific_threshold(target, probability, SPECIFICITY, strata))
-    screening, balanced = (min(max(value, LOWEST), HIGHEST - STEP) for value in (screening, balanced))
-    specific = round(min(max(specific, balanced + STEP), HIGHEST), 4)
+    balanced = min(max(choose_even_threshold(target, probability, strata), LOWEST + STEP), HIGHEST - STEP)
+    screening = min(choose_threshold(target, probability, SCREENING_SENSITIVITY, strata), balanced - STEP)
+    specific = choose_threshold(target, probability, SPECIFIC_SENSITIVITY, strata)
+    specific = max(specific, choose_specific_threshold(target, probability, SPECIFICITY, strata), balanced + STEP)
+    screening, balanced, specific = (round(t, 4) for t in (max(screening, LOWEST), balanced, min(specific, HIGHEST)))
     return dict(zip(POINTS, (screening, balanced, specific), strict=True))
 
 
@@ -59,12 +57,7 @@ def choose_threshold(
     Raises:
         ValueError: no pneumonia among the films, or a sensitivity outside 0..1.
     """
-    found = []
-    for positive in _divide(target, probability, strata, 1):
-        _check_share("sensitivity", sensitivity)
-        needed = math.ceil(sensitivity * len(positive) - 1e-9)  # 0.07 · 100 is 7.000000000000001
-        found.append(_round_down(positive[len(positive) - needed]))
-    return min(found)
+    return _round_down(min(_find_last(target, probability, strata, 1, sensitivity)))
 
 
 def choose_specific_threshold(
@@ -75,12 +68,7 @@ def choose_specific_threshold(
     Raises:
         ValueError: no normal among the films, or a specificity outside 0..1.
     """
-    found = []
-    for negative in _divide(target, probability, strata, 0):
-        _check_share("specificity", specificity)
-        needed = math.ceil(specificity * len(negative) - 1e-9)
-        found.append(_step_above(negative[needed - 1]))
-    return max(found)
+    return _step_above(max(_find_last(target, probability, strata, 0, specificity)))
 
 
 def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> float:
@@ -193,11 +181,14 @@ def describe_doubts(target: np.ndarray, patients: Sequence) -> str:
     )
 
 
-def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]], strata: Sequence | None = None) -> dict:
+def decide(
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]],
+    chosen_on: tuple[np.ndarray, np.ndarray, Sequence] | None = None,
+) -> dict:
     """Choose a card's calibration and operating points on `validation`, and measure them and the triage on every part.
 
-    `parts` has the target, logit and patients of each part, (n,) each; `strata` (n,) are those of validation's films,
-    in each of which the rules of the operating points have to hold.
+    `parts` has the target, logit and patients of each part, (n,) each. `chosen_on` has target, logit and strata, (m,)
+    each, of the films in each of whose strata the rules of the operating points have to hold; else validation's.
     """
     calibration = calibrate(*parts["validation"])
     slope, intercept = calibration["slope"], calibration["intercept"]
@@ -205,7 +196,8 @@ def decide(parts: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence]], strata:
         part: (target, sigmoid(slope * np.asarray(logit, float) + intercept), patients)
         for part, (target, logit, patients) in parts.items()
     }
-    thresholds = choose_points(*films["validation"][:2], strata)
+    target, logit, strata = chosen_on or (*parts["validation"][:2], None)
+    thresholds = choose_points(target, sigmoid(slope * np.asarray(logit, float) + intercept), strata)
     rule_out, rule_in = thresholds[POINTS[0]], thresholds[POINTS[-1]]
     return {
         "calibration": calibration,
@@ -231,9 +223,22 @@ def _divide(target: np.ndarray, probability: np.ndarray, strata: Sequence | None
     return (np.sort(probability[(target == label) & (strata == one)]) for one in np.unique(strata[target == label]))
 
 
-def _check_share(name: str, share: float) -> None:
+def _find_last(
+    target: np.ndarray, probability: np.ndarray, strata: Sequence | None, label: int, share: float
+) -> Iterator[float]:
+    """In each stratum, the probability of the film that completes this share of those of one label.
+
+    Pneumonias are counted from the highest probability down, normals from the lowest up.
+    """
+    for films in _divide(target, probability, strata, label):
+        _check_share(label, share)
+        needed = math.ceil(share * len(films) - 1e-9)  # 0.07 · 100 is 7.000000000000001
+        yield films[-needed if label else needed - 1]
+
+
+def _check_share(label: int, share: float) -> None:
     if not 0 < share <= 1:
-        raise ValueError(f"Expected 0 < {name} <= 1, received {share}.")
+        raise ValueError(f"Expected 0 < {('specificity', 'sensitivity')[label]} <= 1, received {share}.")
 
 
 def _round_down(probability: float) -> float:
@@ -247,7 +252,7 @@ def _step_above(probability: float) -> float:
 
 def _count_spared(target: np.ndarray, patients: Sequence, label: int, share: float) -> int:
     """How many films of this label may be called wrongly, and `bound_below` still reaches `share`."""
-    _check_share("share", share)
+    _check_share(label, share)
     bounds = bound_spared(target, patients, label)
     if bounds[0] < share:
         worth = count_effective(count_films(np.asarray(patients)[np.asarray(target) == label]))

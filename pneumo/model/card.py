@@ -16,7 +16,7 @@ import numpy as np
 
 from pneumo import LABELS
 from pneumo.errors import ModelError, OperatingPointError, PopulationError
-from pneumo.model.population import Population
+from pneumo.model.population import Population, read_population
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 RECIPE_CARDS = MODELS / "recipes"  # where `pneumo train --recipe` puts its cards
@@ -24,7 +24,7 @@ DEFAULT_MODEL = "vgg16-chest-xray"
 POINTS = ("screening", "balanced", "specific")  # the operating points, in the order of their thresholds
 TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, from the highest threshold on
 UNFAMILIAR = "unfamiliar"  # triage of a film like none of the training films: no threshold holds for it
-CHILD, YEARS = "child", (1, 5)  # the population of a card that names none, and its patients' ages
+CHILD = "child"  # the population of a card that names none
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Card:
         """
         if self.check_population(population) == self.population:
             return self
-        contents = _merge(self.contents, population)
+        contents = merge_population(self.contents, population)
         return replace(self, population=population, contents=contents, **self.populations[population].numbers())
 
     def only(self, population: str) -> "Card":
@@ -209,32 +209,12 @@ def read_points(contents: dict) -> tuple[dict[str, float], str]:
     return thresholds, default
 
 
-def _merge(contents: dict, population: str) -> dict:
-    """Put the members of one of the `populations` at the top of a card's JSON, where a card without them has them."""
-    own = contents["populations"][population]
-    return contents | own | {"heatmap": contents["heatmap"] | own.get("heatmap", {})}
+def merge_population(contents: dict, population: str) -> dict:
+    """Put the members of one of the `populations` at the top of a card's JSON, where a card without them has them.
 
-
-def _read_population(contents: dict) -> Population:
-    """Read a population's numbers from a card's JSON that has them at the top.
-
-    Raises:
-        KeyError, TypeError: a member is missing.
-        ValueError: a number is not finite, or a slope or scale is not above 0.
+    A card without `populations` stays as it is.
     """
-    first, last = contents.get("ages", YEARS)
-    population = Population(
-        ages=(int(first), None if last is None else int(last)),
-        thresholds=read_points(contents)[0],
-        slope=float(contents["calibration"]["slope"]),
-        intercept=float(contents["calibration"]["intercept"]),
-        heatmap_floor=float(contents["heatmap"]["floor"]),
-        heatmap_scale=float(contents["heatmap"]["scale"]),
-    )
-    numbers = (population.slope, population.intercept, population.heatmap_floor, population.heatmap_scale)
-    if not (all(map(math.isfinite, numbers)) and population.slope > 0 and population.heatmap_scale > 0):
-        raise ValueError(f"Expected finite numbers, slope and heatmap scale above 0, received {numbers}.")
-    return population
+    return contents | contents["populations"][population] if contents.get("populations") else contents
 
 
 def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gate")) -> Card:
@@ -247,8 +227,8 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
     contents = read_json(path, "model card")
     try:
         contents = dict(contents)
-        merged = {name: _merge(contents, name) for name in contents.get("populations", ())} or {CHILD: contents}
-        populations = {name: _read_population(one) for name, one in merged.items()}
+        merged = {name: merge_population(contents, name) for name in contents.get("populations") or (CHILD,)}
+        populations = {name: read_population(one, read_points(one)[0]) for name, one in merged.items()}
         first = next(iter(populations))
         contents = merged[first]
         card = Card(

@@ -5,6 +5,7 @@ there. What the pixels say comes from features of the same forward pass that giv
 """
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from pneumo.model.gate import Site
 # The pixels settle nothing below this share, and contradict age or request only from it on.
 SURE = 0.95
 ADULT = 18  # years
+YEARS = (1, 5)  # ages of the patients of a card that names none
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,28 @@ class Population:
         """The ages in words, to follow "patients"."""
         first, last = self.ages
         return f"of {first} years and older" if last is None else f"of {first} to {last} years"
+
+
+def read_population(contents: Mapping, thresholds: dict[str, float]) -> Population:
+    """Read a population's numbers from a card's JSON that has them at the top.
+
+    Raises:
+        KeyError, TypeError: a member is missing.
+        ValueError: a number is not finite, or a slope or scale is not above 0.
+    """
+    first, last = contents.get("ages", YEARS)
+    population = Population(
+        ages=(int(first), None if last is None else int(last)),
+        thresholds=thresholds,
+        slope=float(contents["calibration"]["slope"]),
+        intercept=float(contents["calibration"]["intercept"]),
+        heatmap_floor=float(contents["heatmap"]["floor"]),
+        heatmap_scale=float(contents["heatmap"]["scale"]),
+    )
+    numbers = (population.slope, population.intercept, population.heatmap_floor, population.heatmap_scale)
+    if not (all(map(math.isfinite, numbers)) and population.slope > 0 and population.heatmap_scale > 0):
+        raise ValueError(f"Expected finite numbers, slope and heatmap scale above 0, received {numbers}.")
+    return population
 
 
 @dataclass(frozen=True)

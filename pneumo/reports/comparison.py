@@ -15,7 +15,7 @@ from pneumo.data.dataset import Example, content_hashes, number_patients, scan
 from pneumo.errors import RunError
 from pneumo.evaluation.metrics import estimate_intervals, measure_point
 from pneumo.evaluation.thresholds import RULES
-from pneumo.model.card import POINTS, Card, read_json
+from pneumo.model.card import CHILD, POINTS, Card, merge_population, read_json
 from pneumo.reports.comparison_figures import draw_confusions, draw_curves, draw_rocs
 from pneumo.reports.figures import save_figures
 from pneumo.reports.pages import render
@@ -43,11 +43,14 @@ def record(card: Card, trained: "Trained", parts: dict[str, list[Example]]) -> P
     """Write beside the card what only the run knows.
 
     Learning curves, the time of one film, each film's probability and patient on the internal test, and on validation
-    how the model does where acquisition misleads.
+    how the model does where acquisition misleads. Only films of children count, of whichever sources: so recipes stay
+    comparable.
     """
     from pneumo.model.predictor import Predictor
+    from pneumo.training.population import sort_by_population
 
-    predictor, examples = Predictor(card, threads=1), parts["internal_test"]
+    parts = sort_by_population(parts)[CHILD]
+    predictor, examples = Predictor(card.only(CHILD), threads=1), parts["internal_test"]
     probability, milliseconds = [], []
     for example in examples:
         data = example.path.read_bytes()
@@ -129,7 +132,8 @@ def read_runs(folder: Path) -> dict[str, tuple[dict, dict]]:
     for name in RECIPES:
         path = folder / f"{name}.json"
         if (kept := path.with_suffix(RECORD)).is_file():
-            card, run = read_json(path, "model card"), json.loads(kept.read_text(encoding="utf-8"))
+            card = merge_population(read_json(path, "model card"), CHILD)
+            run = json.loads(kept.read_text(encoding="utf-8"))
             if run.get("served") != card["files"]["served"]["sha256"] or "patients" not in run["internal_test"]:
                 raise RunError(f"{kept} is not of the model in {path}: run `pneumo train --recipe {name}`.")
             runs[name] = card, run
@@ -159,7 +163,6 @@ def compare(recipe: Recipe, card: dict, run: dict) -> dict:
             phase: statistics.median(history["seconds"]) for phase, history in run["histories"].items()
         },
         "last_block": describe_last_block(card["receipt"]),
-        "waiting": card["receipt"].get("waiting"),
         "seconds": run["seconds"],
         "milliseconds": run["milliseconds"],
         "served": card["precision"],
@@ -202,8 +205,6 @@ def describe_differences(recipe: Recipe, card: dict) -> str:
         words.append(f"the last block tuned for {config['tune_epochs']} epochs instead of {wanted.tune_epochs}")
     if card["base"] != recipe.base:
         words.append(f"{'random' if card['base'] == 'none' else card['base']} weights instead of {recipe.base}")
-    if card["base"] == "chest-xray":
-        words.append("base trained on these films instead of ImageNet")
     return "; ".join(words)
 
 

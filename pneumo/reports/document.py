@@ -7,17 +7,26 @@ import csv
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from pneumo import LABELS
+from pneumo.data.dataset import OTHER
 from pneumo.errors import RunError
 from pneumo.evaluation.faithfulness import describe_drops
+from pneumo.evaluation.subgroups import ALL
 from pneumo.films.images import decode
 from pneumo.model.card import MODELS, POINTS, Card, read_card
 from pneumo.model.heatmap import describe_coverage
 from pneumo.reports import tables
-from pneumo.reports.pages import render, write_interval, write_percent
+from pneumo.reports.card_tables import (
+    PATIENTS,
+    count_open_films,
+    tabulate_ages,
+    tabulate_prevalence,
+    tabulate_refusals,
+)
+from pneumo.reports.pages import render
 
 ROOT = MODELS.parent
 README, RESULTS, CARD = "README.md", "docs/results.md", "MODEL_CARD.md"
@@ -41,25 +50,11 @@ SOURCES = {  # what is measured, where it is kept, and the command that measures
     "sizes": ("benchmarks/sizes.json", "python benchmarks/sizes.py ORIGINALS COPIES"),
     "comparison": ("reports/comparison.json", "pneumo compare"),
 }
-# What the gate was measured on, and what of the same sort taught it; `{}` is how many
-_GATED = {
-    "validation": ("films of validation", "nothing; they set the limits"),
-    "internal_test": ("films of the internal test", "nothing"),
-    "frontal films elsewhere": (
-        "frontal films of adults elsewhere",
-        "all; measured by gates taught without them",
-    ),
-    "other pictures": ("photographs", "all; measured by gates taught without them"),
-    "photograph": ("photographs", "all; measured by gates taught without them"),
-    "lateral": ("lateral chest films", "all; measured by gates taught without them"),
-    "ct": ("CT slices", "all; measured by gates taught without them"),
-    "body_part": ("films of other parts of the body", "all; measured by gates taught without them"),
-    "drawn pictures": ("one grey, noise, gradients, text", "others, drawn alike"),
-    "upside_down": ("internal test, upside down", "{} films of train"),
-    "sideways": ("internal test, on its side", "{} films of train"),
-    "negative": ("internal test, negative", "{} films of train"),
+PARTS = {  # of the films, and what each was for
+    "train": "training",
+    "validation": "validation: every choice",
+    "internal_test": "internal test: no choice",
 }
-RARER = (0.3, 0.1, 0.05)  # shares of films with pneumonia
 
 
 class Measured(dict):
@@ -79,17 +74,49 @@ def read_measured(name: str, root: Path = ROOT) -> Measured:
         RunError: there is no such file. So does what is returned when it is asked for what it does not have.
     """
     file, command = SOURCES[name]
-    kind = type("Measured", (Measured,), {"_source": file, "_command": command})
     try:
         text = (root / file).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(f"Expected {file}, found none: run `{command}`.") from None
+    return _trace(text, name)
+
+
+def _trace(text: str, name: str) -> Measured:
+    """Read JSON that came from one of SOURCES."""
+    file, command = SOURCES[name]
+    kind = type("Measured", (Measured,), {"_source": file, "_command": command})
     return json.loads(text, object_hook=kind)
 
 
-def read_shipped() -> Card:
-    """Read the shipped model's card, with `Measured` contents."""
-    return replace(read_card(ROOT / SOURCES["card"][0]), contents=read_measured("card"))
+def describe_populations(card: Card) -> list[dict]:
+    """What the pages tell of each population, with the card's members of its own as `contents`.
+
+    `alone` are all films of its internal test if some of them are OTHER, and `pointing` is where the heat map points on
+    those with boxes; each else None.
+    """
+    described = []
+    for name in card.populations:
+        own = card.for_population(name)
+        contents = _trace(json.dumps(own.contents), "card")
+        part = contents["data"]["parts"]["internal_test"]
+        labels = [label for label in (*LABELS, OTHER) if label in part]
+        counted = ((words, contents["data"]["parts"][key]) for key, words in PARTS.items())
+        parts = ((words, of["n"], *(of[one] for one in labels), of["patients"]) for words, of in counted)
+        described.append(
+            {
+                "name": name,
+                "patients": PATIENTS.get(name, name),
+                "card": own,
+                "contents": contents,
+                "part": part,
+                "parts": [("", "films", *labels, "patients"), *parts],
+                "alone": contents["strata"]["internal_test"][ALL] if OTHER in labels else None,
+                "pointing": ((contents.get("pointing") or {}).get("internal_test") or {}).get(ALL),
+                "prevalence": tabulate_prevalence(contents),
+                "open_films": count_open_films(own),
+            }
+        )
+    return described
 
 
 def write_pages() -> dict[Path, str]:
@@ -99,21 +126,20 @@ def write_pages() -> dict[Path, str]:
         RunError: a measurement lacks what is told; the message names the command that makes it.
         ValueError: README.md lacks a pair of marks.
     """
-    card = read_shipped()
+    card = read_card(ROOT / SOURCES["card"][0])
+    contents = _trace(json.dumps(card.contents), "card")  # of the first population, at the top
     found = {name: read_measured(name) for name in SOURCES if name != "card"}
     write = partial(
         render,
         card=card,
-        contents=card.contents,
-        part=card.contents["data"]["parts"]["internal_test"],
+        contents=contents,
+        populations=describe_populations(card),
+        names=PATIENTS,
+        ages=tabulate_ages(contents["gate"]),
         points=POINTS,
         sources={name: {"file": file, "command": command} for name, (file, command) in SOURCES.items()},
         tables=tables,
-        prevalence=tabulate_prevalence(card.contents),
-        refusals=tabulate_refusals(card.contents["gate"]),
-        open_films=count_open_films(card),
-        bases=list_bases(card.contents["receipt"]["base"]),
-        waiting=measure_waiting,
+        refusals=tabulate_refusals(contents["gate"]),
         coverage=describe_coverage(found["test"]["coloured"]),
         drops=describe_drops(found["test"]["faithfulness"]),
         worst=find_worst(found["test"]["subgroups"]),
@@ -121,7 +147,7 @@ def write_pages() -> dict[Path, str]:
     )
     blocks = {
         "numbers": write("numbers"),
-        "answer": write("answer", sample=SAMPLE, answer=json.dumps(answer(card), indent=2, ensure_ascii=False)),
+        "answer": write("answer", sample=SAMPLE, answer=write_members(answer(card))),
     }
     readme = (ROOT / README).read_text(encoding="utf-8")
     texts = {README: fill(readme, blocks), RESULTS: write("results"), CARD: write("model_card")}
@@ -163,76 +189,10 @@ def answer(card: Card) -> dict:
     }
 
 
-def compute_predictive_value(share: float, sensitivity: float, specificity: float) -> float:
-    """Share of pneumonias among films called PNEUMONIA where `share` of all films show one: Bayes' rule."""
-    right = share * sensitivity
-    return right / (right + (1 - share) * (1 - specificity))
-
-
-def compute_missed(share: float, sensitivity: float, specificity: float) -> float:
-    """Share of pneumonias among films called NORMAL where `share` of all films show one: Bayes' rule."""
-    wrong = share * (1 - sensitivity)
-    return wrong / (wrong + (1 - share) * specificity)
-
-
-def tabulate_prevalence(contents: Mapping) -> list[tables.Row]:
-    """What the labels are worth here and where pneumonia is rarer: films with one, then of 100 called so and not so.
-
-    In brackets is what they are worth if sensitivity and specificity both lie at an end of their intervals.
-    """
-    test, part = contents["metrics"]["internal_test"], contents["data"]["parts"]["internal_test"]
-    rates = [[test[key], *test["intervals"][key]] for key in ("sensitivity", "specificity")]
-    here = part["PNEUMONIA"] / part["n"]
-    rows = []
-    for share in (here, *RARER):
-        cells = []
-        for digits, compute in ((0, compute_predictive_value), (1, compute_missed)):
-            value, *ends = (100 * compute(share, *pair) for pair in zip(*rates, strict=True))
-            cells.append(f"{value:.{digits}f} ({write_interval(sorted(ends), digits)})")
-        rows.append((f"{100 * share:.0f} in 100{' (these films)' if share == here else ''}", *cells))
-    return rows
-
-
-def tabulate_refusals(gate: Mapping) -> list[tables.Row]:
-    """What share of which pictures the gate refuses and doubts, with what taught it."""
-    from scipy.stats import binomtest
-
-    taught = gate["taught"] | gate["of folders"]
-    rows = []
-    for name, found in gate["measured"].items():
-        group, _, population = name.partition(", ")  # of a card of several populations
-        words, source = _GATED.get(group, (group, "others" if group in taught else "nothing"))
-        words += f" ({population})" if population else ""
-        n, share = found["n"], found["refused"]
-        span = binomtest(round(share * n), n).proportion_ci(method="wilson")
-        doubtful = max(0, found["doubtful"] - share)  # whatever is refused is doubtful, too
-        interval = f"{write_percent(span.low)} to {write_percent(span.high)}"
-        rows.append(
-            (words, n, write_percent(share), interval, write_percent(doubtful), source.format(taught.get(group)))
-        )
-    return rows
-
-
-def count_open_films(card: Card) -> dict | None:
-    """The uncertain films of the internal test by what they are, their `count`, and the one `label` that all have.
-
-    None where there are none, or where the default threshold lies between them.
-    """
-    films = card.contents["triage"]["internal_test"]["films"]["uncertain"]
-    label = {card.rule_in: "NORMAL", card.rule_out: "PNEUMONIA"}.get(card.threshold)
-    return {**films, "count": sum(films.values()), "label": label} if label and sum(films.values()) else None
-
-
-def list_bases(receipt: Mapping) -> list[Mapping]:
-    """The receipts of the base and of the bases that it went on from, back to the first."""
-    start = receipt["config"].get("start") if "config" in receipt else None
-    return [receipt, *(list_bases(start["receipt"]) if start else [])]
-
-
-def measure_waiting(ends: list[Mapping]) -> float | None:
-    """Share of their epochs spent waiting for films, where it was measured."""
-    known = [(end["waiting"], end["seconds"]) for end in ends if end.get("waiting") is not None]
-    return sum(waiting * seconds for waiting, seconds in known) / sum(s for _, s in known) if known else None
+def write_members(contents: Mapping) -> str:
+    """Write JSON with a line for each member, and none for what is in them."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in contents.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def find_worst(groups: Mapping) -> dict[str, tables.Row]:

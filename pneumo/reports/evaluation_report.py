@@ -11,7 +11,7 @@ import numpy as np
 from pneumo import LABELS
 from pneumo.data.acquisition import GROUPS
 from pneumo.evaluation.faithfulness import describe_drops
-from pneumo.evaluation.matching import find_contradicted
+from pneumo.evaluation.matching import TOLD, find_contradicted
 from pneumo.model.heatmap import describe_coverage
 from pneumo.reports import figures, tables
 from pneumo.reports.pages import render
@@ -102,7 +102,8 @@ def write_audit(
             (", ".join(f"`{name}`" for name, _ in same), words)
             for words, same in itertools.groupby(of.items(), key=lambda item: item[1])
         ]
-        for group, of in GROUPS.items()
+        for group, of in (GROUPS | TOLD).items()
+        if group in result["acquisition"]["by_group"]
     }
     page = render(
         "audit",

@@ -58,11 +58,26 @@ def tabulate_subgroups(groups: dict[str, dict[str, dict]]) -> list[Row]:
             if "range" in found:
                 low, high = (f"{value:.0f}" for value in found["range"])
                 words += f", {low if low == high else f'{low} to {high}'} {UNITS[division]}"
-            cells = (
-                "" if found[key] is None else write_spanned(found, key, 4) for key in ("sensitivity", "specificity")
-            )
+            cells = (_write_known(found, key, 4) for key in ("sensitivity", "specificity"))
             rows.append((words, str(found["n"]), *cells))
     return rows
+
+
+def tabulate_strata(strata: dict[str, dict]) -> list[Row]:
+    """Name, films, pneumonias, both AUCs, sensitivity and specificity of what `measure_strata` measured."""
+    keys = ("auc", "auc_normal", "sensitivity", "specificity")
+    return [
+        (name, str(one["n"]), str(one["labels"][LABELS[1]]), *(_write_known(one, key) for key in keys))
+        for name, one in strata.items()
+    ]
+
+
+def tabulate_pointing(pointing: dict[str, dict]) -> list[Row]:
+    """Name, films, and the shares that `measure_pointing` measured, each followed by that of chance."""
+    return [
+        (name, str(one["n"]), *(_write_known(one, key) for key in ("pointing", "chance", "inside", "area")))
+        for name, one in pointing.items()
+    ]
 
 
 def tabulate_acquisition(result: dict) -> list[Row]:
@@ -116,6 +131,13 @@ def align(rows: Sequence[Row]) -> list[str]:
     """Rows as lines of text in columns, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+
+
+def _write_known(found: dict, name: str, digits: int = 3) -> str:
+    """Write a figure with its interval, if it has one; nothing where it is None."""
+    if found[name] is None:
+        return ""
+    return write_spanned(found, name, digits) if name in found["intervals"] else write_figure(found[name], digits)
 
 
 def _tabulate(found: dict, names: dict[str, str]) -> list[Row]:

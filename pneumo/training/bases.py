@@ -1,45 +1,32 @@
 """The weights that a training begins with: where they are, and how they were made. Knows no Keras."""
 
 import json
-import os
 from pathlib import Path
 
-from pneumo.errors import RunError
-from pneumo.model.card import DEFAULT_MODEL, MODELS, find_card, read_card, sha256
+from pneumo.model.card import sha256
 from pneumo.training.recipes import IMAGENET
 
 
 def find_base(base: str) -> Path | str | None:
     """Find the weights that `base` names: the path of an .npz, IMAGENET as it is, or None for "none".
 
-    "chest-xray" is the base that `pneumo pretrain` left in runs/pretrain, else the shipped one.
-
     Raises:
         FileNotFoundError: there is no such file.
     """
     if base in (IMAGENET, "none"):
         return None if base == "none" else IMAGENET
-    candidates = [Path(base)]
-    if base == "chest-xray":
-        own = Path("runs/pretrain/base.npz")
-        # relative to the working directory: the notebook prints what was found, and is read on other machines
-        shared = (os.path.relpath(path) for path in (MODELS.parent / own, MODELS / f"{DEFAULT_MODEL}.base.npz"))
-        candidates = [own, *map(Path, shared)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"Expected base weights at {candidates[-1]}, found none.")
+    if not Path(base).is_file():
+        raise FileNotFoundError(f"Expected base weights at {base}, found none.")
+    return Path(base)
 
 
-def base_receipt(weights: Path) -> dict:
-    """Read how base weights were made: from the file beside them or, if they are the shipped ones, from their card.
+def describe_base(weights: Path | str | None) -> dict:
+    """Say where the weights come from that `find_base` found, as a card has it.
 
-    Raises:
-        RunError: neither tells.
+    Of an .npz that is its name and SHA-256, with what NAME.json beside it says, if there is one: how it was made.
     """
-    if weights.with_suffix(".json").exists():
-        return json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
-    shipped = read_card(find_card(DEFAULT_MODEL), roles=("base",)).contents
-    if shipped["files"]["base"]["sha256"] != sha256(weights):
-        raise RunError(f"Expected the receipt of the base weights at {weights.with_suffix('.json')}, found none.")
-    return shipped["receipt"]["base"]
+    if not isinstance(weights, Path):
+        return {"command": f"keras.applications, {weights}" if weights else "none: from scratch"}
+    receipt = weights.with_suffix(".json")
+    said = json.loads(receipt.read_text(encoding="utf-8")) if receipt.exists() else {}
+    return {"file": weights.name, "sha256": sha256(weights)} | said

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from pneumo.films.film import to_input
-from pneumo.training.networks import GATE_LAYERS, HEAT_MAP, MAP_NAME, served_model
+from pneumo.training.networks import GATE_LAYERS, served_model
 
 
 def export(
@@ -25,8 +25,8 @@ def export(
 ) -> None:
     """Write `networks.served_model` in float32, or as full-integer int8 calibrated on `films` (n, H, W) uint8.
 
-    In int8, the layers that make the map stay in float32, since the logits would move in steps of 1/256 of their range;
-    so do the averages that the gate reads.
+    In int8, the layer that makes the map stays in float32, since the logits would move in steps of 1/256 of their
+    range; so do the averages that the gate reads.
 
     Raises:
         ValueError: the converter used an operation that plain LiteRT does not have.
@@ -51,9 +51,8 @@ def export(
         worker = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
         for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             worker.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
-        of_map = f".*({MAP_NAME}|{HEAT_MAP}|{re.escape(last)})"
         for where, operation in (
-            *((of_map, getattr(qtyping.TFLOperationName, name)) for name in ("CONV_2D", "ADD", "SUB", "MEAN")),
+            (re.escape(last), qtyping.TFLOperationName.CONV_2D),
             (".*", qtyping.TFLOperationName.AVERAGE_POOL_2D),
         ):
             worker.update_quantization_recipe(where, operation, algorithm_key="no_quantize")

@@ -1,16 +1,13 @@
-"""What is computed once and cached beside a run's folder: features of VGG-16's frozen blocks, acquisition scores."""
+"""The features of VGG-16's frozen blocks: computed once, and cached beside a run's folder."""
 
 import hashlib
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from pneumo.data import acquisition, augment, changes
-from pneumo.data.dataset import Example, content_hashes
-from pneumo.evaluation import matching
+from pneumo.data import augment, changes
 from pneumo.model.card import sha256
 from pneumo.training import networks
 from pneumo.training.batches import Batches
@@ -23,41 +20,26 @@ VIEW_SEED = 10_000  # of the augmented views, whatever the run's seed: they take
 def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view: int | None = None) -> np.ndarray:
     """Compute the features of VGG-16's frozen blocks, cached beside `folder`: (n, H, W) uint8 -> (n, h, w, filters).
 
-    The films are augmented with the seed of `view`, or not at all without one. Features are float16.
+    The films are augmented with the seed of `view`, or not at all without one. Features are float16, memory-mapped.
     """
     base = config.base_weights if config.base_weights == IMAGENET else sha256(config.base_weights)
     key = hashlib.sha256(films)
-    key.update(repr((base, films.shape, config.size, config.tuned_blocks)).encode())
+    key.update(repr((base, films.shape, config.size, config.frozen)).encode())
     if view is not None:
         key.update(repr((config.augmentation, config.acquisition, view, config.batch)).encode())
         key.update((inspect.getsource(augment) + inspect.getsource(changes)).encode())  # the one calls the other
 
-    def features() -> np.ndarray:
+    path = folder.parent / "features" / f"{key.hexdigest()[:16]}.npy"
+    if not path.exists():
         seed = None if view is None else VIEW_SEED + view
         columns = films, np.zeros(len(films)), config.size, config.batch, seed, config.acquisition
         with quickest_precision():
-            model = networks.front(config.size, config.tuned_blocks)
+            model = networks.front(config.size, config.frozen)
             load_base(model, config)
             found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
-        return found.astype(np.float16)
-
-    return _cached(folder, key.hexdigest(), features)
-
-
-def score_acquisition(train: list[Example], folder: Path) -> np.ndarray:
-    """Compute the acquisition scores of the films, cached beside `folder`: (n,)."""
-    key = hashlib.sha256("".join(content_hashes(train)).encode())
-    key.update((inspect.getsource(acquisition) + inspect.getsource(matching)).encode())
-    return _cached(folder, key.hexdigest(), lambda: matching.score_films(train))
-
-
-def _cached(folder: Path, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what was made under `key`, memory-mapped; make it if there is none."""
-    path = folder.parent / "features" / f"{key[:16]}.npy"
-    if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished.npy")
-        np.save(unfinished, make())
+        np.save(unfinished, found.astype(np.float16))
         unfinished.replace(path)
     return np.load(path, mmap_mode="r")
 

@@ -17,7 +17,6 @@ import numpy as np
 from pneumo.data.dataset import Example, content_hashes, fingerprint
 from pneumo.errors import RunError
 from pneumo.model.card import sha256
-from pneumo.training.bases import base_receipt
 from pneumo.training.batches import Batches
 
 XLA = False  # it halves the speed on a CPU
@@ -33,8 +32,8 @@ def quickest_precision() -> Iterator[str]:
     long where TensorFlow emulates it.
     """
     before = keras.mixed_precision.global_policy()
-    quicker = seconds_of_convolution("bfloat16") < WORTH * seconds_of_convolution("float32")
-    policy = "mixed_bfloat16" if quicker else "float32"
+    seconds = time_convolution()
+    policy = "mixed_bfloat16" if seconds["bfloat16"] < WORTH * seconds["float32"] else "float32"
     keras.mixed_precision.set_global_policy(policy)
     try:
         yield policy
@@ -43,14 +42,21 @@ def quickest_precision() -> Iterator[str]:
 
 
 @functools.cache  # nested calls must get the same answer
-def seconds_of_convolution(dtype: str, times: int = 5) -> float:
-    """Time one of VGG-16's convolutions in block 3 on 8 films of 112 pixels: the least seconds of `times` runs."""
-    films, kernel = (keras.ops.ones(shape, dtype) for shape in ((8, 28, 28, 256), (3, 3, 256, 256)))
-    least = float("inf")
+def time_convolution(times: int = 8) -> dict[str, float]:
+    """Time one of VGG-16's convolutions in block 3 on 8 films of 112 pixels: the least seconds of `times`, by dtype.
+
+    The dtypes take turns, so that other work on the machine slows both.
+    """
+    inputs = {
+        dtype: [keras.ops.ones(shape, dtype) for shape in ((8, 28, 28, 256), (3, 3, 256, 256))]
+        for dtype in ("float32", "bfloat16")
+    }
+    least = dict.fromkeys(inputs, float("inf"))
     for _ in range(1 + times):  # the first prepares what the others use
-        began = time.perf_counter()
-        keras.ops.convert_to_numpy(keras.ops.conv(films, kernel, padding="same")[:1, :1, :1, :1])  # waits for it
-        least = min(least, time.perf_counter() - began)
+        for dtype, (films, kernel) in inputs.items():
+            began = time.perf_counter()
+            keras.ops.convert_to_numpy(keras.ops.conv(films, kernel, padding="same")[:1, :1, :1, :1])  # waits for it
+            least[dtype] = min(least[dtype], time.perf_counter() - began)
     return least
 
 
@@ -90,12 +96,9 @@ def claim(folder: Path, config: object, weights: Path | str | None, examples: Se
     `examples`.
 
     Raises:
-        RunError: another run lives there, whose checkpoints would be mixed up with this one's; or `weights` have no
-            receipt, so that no card could say how they were made.
+        RunError: another run lives there, whose checkpoints would be mixed up with this one's.
     """
-    if isinstance(weights, Path):
-        base_receipt(weights)
-        weights = sha256(weights)
+    weights = sha256(weights) if isinstance(weights, Path) else weights
     settings = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     run = {"config": settings, "weights": weights, "films": fingerprint(content_hashes(examples))}
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,9 @@ were taught without a fold of them, no patient on both sides. What it does with 
 internal test.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from pneumo.data.augment import augment
 from pneumo.films.film import squash
 from pneumo.model.gate import ARRAYS, FRONTAL, KINDS, LIMITS, OTHER, Gate, Verdict
 from pneumo.training.pictures import FOLDS, TURNS, Pictures, cut_detail, draw, shuffle, turn
-from pneumo.training.population import find_directions, fit_row, measure_row
+from pneumo.training.population import find_directions, fit_row, measure_row, pick
 
 FILMS = 500  # of each population as they are, and as many augmented
 TURNED = 300  # of each way, from all populations
@@ -51,14 +53,15 @@ def teach(
 ) -> dict:
     """Fit the gate, write its arrays to `path`, and return what the card says of it: kinds, limits, measurements.
 
-    `features` makes (d,) float32 of (H, W) uint8. `films` has (n, S, S) uint8 of each part of each population: train
-    teaches, validation sets the limits, the internal test is only measured. `others` are pictures of anything else by
-    kind (`read_others`), `elsewhere` frontal films of other hospitals than the films'. For several populations the
-    file also holds the row that tells them apart, see `population`.
+    `features` makes (d,) float32 of (H, W) uint8, in several threads at once. `films` has (n, S, S) uint8 of each part
+    of each population: train teaches, validation sets the limits, the internal test is only measured. `others` are
+    pictures of anything else by kind (`read_others`), `elsewhere` frontal films of other hospitals than the films'.
+    For several populations the file also holds the row that tells them apart, see `population`.
     """
 
     def seen(pictures: Iterable[np.ndarray]) -> np.ndarray:
-        return np.array([features(np.ascontiguousarray(one)) for one in pictures], np.float32)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.array(list(pool.map(lambda one: features(np.ascontiguousarray(one)), pictures)), np.float32)
 
     frontal, groups = _show_films(seen, films, seed)
     groups += _show_folders(seen, others, elsewhere, next(iter(films.values()))["train"].shape[1], seed)
@@ -85,7 +88,9 @@ def teach(
         arrays |= {"populations": np.array(row.names), "population_weights": row.weights, "population_bias": row.bias}
         test = {name: parts["internal_test"] for name, parts in films.items()}
         told["populations"] = measure_row(row, test, features)
-        told["unlike"] = _measure_unlike(frontal, groups, known, {name: seen(x[:MEASURED]) for name, x in test.items()})
+        told["unlike"] = _measure_unlike(
+            frontal, groups, known, {name: seen(pick(x, MEASURED)) for name, x in test.items()}
+        )
     np.savez(path, **arrays)
     return told
 
@@ -176,7 +181,7 @@ def _measure(
         test = parts["internal_test"]
         behind = f", {name}" if len(films) > 1 else ""
         verdicts |= {f"internal_test{behind}": test}
-        verdicts |= {f"{kind}{behind}": turn(test[:MEASURED], kind) for kind in TURNS}
+        verdicts |= {f"{kind}{behind}": turn(pick(test, MEASURED), kind) for kind in TURNS}
     counted = {name: _count([gate.judge(one) for one in seen(group)]) for name, group in verdicts.items()}
     for name, x in known.items():
         counted["validation" + (f", {name}" if len(films) > 1 else "")] = _count([gate.judge(one) for one in x])

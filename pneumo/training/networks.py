@@ -20,7 +20,7 @@ RGB_MEAN = (123.68, 116.779, 103.939)  # of ImageNet; what `keras.applications.v
 LAST_CONV = "block5_conv3"
 POSITION = 2 ** (len(BLOCKS) - 1)  # side of a position of the last block, in pixels of the input
 CONV_NAMES = tuple(f"block{b}_conv{c}" for b, (_, n) in enumerate(BLOCKS, 1) for c in range(1, n + 1))
-MAP_NAME, HEAT_MAP, LOGIT_NAME = "logit_map", "heat_map", "logit"
+MAP_NAME, LOGIT_NAME = "logit_map", "logit"
 TOP_NAMES = ("top_conv1", MAP_NAME)
 # The layers whose features the gate reads in each network: texture, parts, chest
 GATE_LAYERS = {
@@ -28,7 +28,6 @@ GATE_LAYERS = {
     "resnet50v2": ("conv2_block2_out", "conv3_block3_out", "conv4_block5_out"),
     "cnn": ("block2_pool", "block3_pool", "block4_pool"),
 }
-ATTRIBUTION_LAYERS = ("block4_pool", LAST_CONV)  # of VGG-16: they have as many positions as the map
 
 
 def vgg16(size: int | None) -> keras.Model:
@@ -42,28 +41,28 @@ def vgg16(size: int | None) -> keras.Model:
     return keras.Model(inputs, base.get_layer(LAST_CONV).output, name="vgg16")
 
 
-def front(size: int, tuned: int) -> keras.Model:
-    """VGG-16 before its last `tuned` blocks, the part that stays frozen: (n, size, size, 3) -> (n, h, w, filters)."""
+def front(size: int, frozen: str) -> keras.Model:
+    """VGG-16 up to the layer `frozen`, the part that is not trained: (n, size, size, 3) -> (n, h, w, filters)."""
     base = vgg16(size)
-    return keras.Model(base.input, base.get_layer(f"block{len(BLOCKS) - tuned}_pool").output, name="front")
+    return keras.Model(base.input, base.get_layer(frozen).output, name="front")
 
 
-def tail(size: int, tuned: int, units: int, dropout: float) -> keras.Model:
-    """VGG-16 behind `front`: its features -> the last `tuned` blocks -> the head -> probability (n, 1)."""
-    before = len(BLOCKS) - tuned
-    x = inputs = keras.Input((size >> before, size >> before, BLOCKS[before - 1][0]), name="features")
-    for block, (filters, convolutions) in enumerate(BLOCKS[before:], before + 1):
-        if block > before + 1:
-            x = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
-        for c in range(1, convolutions + 1):
-            name = f"block{block}_conv{c}"
-            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
-    return add_head(keras.Model(inputs, x, name="last_blocks"), units, dropout)
+def tail(size: int, frozen: str, units: int, dropout: float, sharpness: float = 0.0) -> keras.Model:
+    """VGG-16 behind `front`: its features -> the layers after `frozen` -> the head -> probability (n, 1)."""
+    whole = vgg16(size)
+    before = whole.get_layer(frozen)
+    x = inputs = keras.Input(before.output.shape[1:], name="features")
+    for layer in whole.layers[whole.layers.index(before) + 1 :]:
+        x = layer(x)
+    return add_head(keras.Model(inputs, x, name="last_layers"), units, dropout, sharpness)
 
 
-def last_blocks(tuned: int) -> tuple[str, ...]:
-    """Name the convolutions of VGG-16's last `tuned` blocks."""
-    return CONV_NAMES[-sum(convolutions for _, convolutions in BLOCKS[-tuned:]) :]
+def trained_convolutions(frozen: str) -> tuple[str, ...]:
+    """Name the convolutions of VGG-16 behind the layer `frozen`."""
+    block = int(frozen.removeprefix("block").split("_")[0])
+    if frozen.endswith("pool"):
+        return tuple(name for name in CONV_NAMES if int(name[len("block")]) > block)
+    return CONV_NAMES[CONV_NAMES.index(frozen) + 1 :]
 
 
 def load_imagenet(model: keras.Model) -> None:
@@ -128,8 +127,13 @@ def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int
 
 
 def _end(inputs: keras.KerasTensor, x: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
-    """Features of positions (n, h, w, c) -> one logit each, the film's, the probability of pneumonia (n, 1)."""
-    return _answer(inputs, keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x), sharpness)
+    """Features of positions (n, h, w, c) -> one logit each, the film's (`heatmap.pool`), the probability (n, 1)."""
+    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)
+    pool = SmoothMaximum(sharpness, dtype="float32", name=LOGIT_NAME) if sharpness else mean
+    logit = pool(keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x))  # (n, 1)
+    return keras.Model(
+        inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
+    )
 
 
 class SmoothMaximum(keras.layers.Layer):
@@ -146,39 +150,10 @@ class SmoothMaximum(keras.layers.Layer):
         return (total - math.log(positions)) / self.sharpness
 
 
-def _answer(inputs: keras.KerasTensor, logit_map: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
-    """Logits of positions (n, h, w, 1) -> the film's (`heatmap.pool`), the probability of pneumonia (n, 1)."""
-    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)
-    pool = SmoothMaximum(sharpness, dtype="float32", name=LOGIT_NAME) if sharpness else mean
-    logit = pool(logit_map)  # (n, 1)
-    return keras.Model(
-        inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
-    )
-
-
-def kernel_names() -> list[str]:
-    """Name the layers that `with_attribution` adds, one for each of ATTRIBUTION_LAYERS."""
-    return [f"{HEAT_MAP}_{name}" for name in ATTRIBUTION_LAYERS]
-
-
-def with_attribution(model: keras.Model) -> keras.Model:
-    """Give VGG-16 another map with the same mean: linear in the features of ATTRIBUTION_LAYERS, with random weights.
-
-    All positions are shifted by the amount that makes the map's mean that of the map before, the film's logit.
-    """
-    layers = [keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=name) for name in kernel_names()]
-    seen = [model.get_layer(name).output for name in ATTRIBUTION_LAYERS]
-    said = keras.layers.Add(name=f"{HEAT_MAP}_said")([layer(x) for layer, x in zip(layers, seen, strict=True)])
-    apart = keras.layers.Subtract(name=f"{HEAT_MAP}_apart")([model.get_layer(MAP_NAME).output, said])
-    moved = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{HEAT_MAP}_moved")(apart)  # (n, 1, 1, 1)
-    return _answer(model.input, keras.layers.Add(name=HEAT_MAP)([said, moved]))
-
-
-def build(name: str, size: int, attribution: bool = False, **options: object) -> keras.Model:
+def build(name: str, size: int, **options: object) -> keras.Model:
     """Build the network of that name in GATE_LAYERS with its head and random weights: film -> probability (n, 1)."""
     if name == "vgg16":
-        model = add_head(vgg16(size), **options)
-        return with_attribution(model) if attribution else model
+        return add_head(vgg16(size), **options)
     return {"resnet50v2": resnet50v2, "cnn": cnn}[name](size, **options)
 
 
@@ -191,17 +166,12 @@ def served_model(model: keras.Model, layers: Sequence[str] = GATE_LAYERS["vgg16"
     halves = [
         keras.layers.AveragePooling2D((x.shape[1] // 2, x.shape[2]), name=f"halves_{x.shape[3]}")(x) for x in seen
     ]
-    return keras.Model(model.input, [_map(model), *halves], name="pneumo_served")
+    return keras.Model(model.input, [model.get_layer(MAP_NAME).output, *halves], name="pneumo_served")
 
 
 def map_model(model: keras.Model) -> keras.Model:
     """The same network ending at its map of logits: film -> (n, h, w, 1)."""
-    return keras.Model(model.input, _map(model), name="pneumo_map")
-
-
-def _map(model: keras.Model) -> keras.KerasTensor:
-    """Find the map that is pooled into the film's logit."""
-    return model.get_layer(LOGIT_NAME).input
+    return keras.Model(model.input, model.get_layer(MAP_NAME).output, name="pneumo_map")
 
 
 def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.ndarray]]:

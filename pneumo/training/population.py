@@ -1,21 +1,42 @@
-"""Teach the row that tells films of children from films of adults by the gate's features, and measure it.
+"""Sort films by population; teach the row that tells children's films from adults' by the gate's features, measure it.
 
 The two come from two hospitals, so whatever differs between hospitals would tell them apart, a black border first of
 all: a row that was taught by films as they are took 92 % of the children with an 8 % border for adults. So both are
 taught as they are and augmented in the same way, and the row is measured with what may happen to a film on its way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from pneumo.data.changes import EVERYDAY
+from pneumo.data.dataset import Example
 from pneumo.films.film import squash
 from pneumo.model.population import SURE, Row
+from pneumo.training.statements import AGES, CHILD
 
 BORDER = 0.08  # of a side: black border and crop that the row is measured with
 GAMMAS = (0.6, 1.6)
 MEASURED = 150  # films of each population
+
+
+def sort_by_population(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[Example]]]:
+    """Sort the films of each part by the population in whose AGES the patient is.
+
+    Where nothing tells the age the patient is a child, as in the first source. Patients of other ages are left out:
+    they teach, but no figure is of them. A population without any film is left out, too.
+    """
+
+    def find(example: Example) -> str | None:
+        if example.age is None:
+            return CHILD
+        inside = (
+            n for n, (first, last) in AGES.items() if first <= example.age and (last is None or example.age <= last)
+        )
+        return next(inside, None)
+
+    sorted_films = {name: {part: [e for e in parts[part] if find(e) == name] for part in parts} for name in AGES}
+    return {name: own for name, own in sorted_films.items() if all(own.values())}
 
 
 def shrink(film: np.ndarray) -> np.ndarray:
@@ -56,6 +77,11 @@ def find_directions(x: np.ndarray, components: int, seed: int, deviation: np.nda
     return mix.components_.T * scale[:, None]
 
 
+def pick(films: Sequence, count: int) -> list:
+    """Pick so many films, evenly spread: those of one label lie side by side."""
+    return [films[i] for i in np.linspace(0, len(films) - 1, min(count, len(films))).round().astype(int)]
+
+
 def fit_row(taught: Mapping[str, np.ndarray], project: np.ndarray) -> Row:
     """Fit the row to features (n, d) of each population; `project` (d, k) are the directions that it may use."""
     from sklearn.linear_model import LogisticRegression
@@ -82,7 +108,7 @@ def measure_row(row: Row, films: Mapping[str, np.ndarray], features: Callable[[n
     for change, changed in CHANGES.items():
         measured[change] = {}
         for name, some in films.items():
-            shares = [row.shares(features(np.ascontiguousarray(changed(film)))) for film in some[:MEASURED]]
+            shares = [row.shares(features(np.ascontiguousarray(changed(film)))) for film in pick(some, MEASURED)]
             measured[change][name] = {
                 "n": len(shares),
                 "right": float(np.mean([max(share, key=share.get) == name for share in shares])),

@@ -5,6 +5,7 @@ test is measured afterwards and changes nothing.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,12 +19,13 @@ from pneumo.data.dataset import Example, load
 from pneumo.evaluation.thresholds import DEFAULT
 from pneumo.model.card import POINTS, Card, describe_file, read_card
 from pneumo.model.served import Served
-from pneumo.training import attribution, networks
-from pneumo.training.bases import base_receipt
+from pneumo.training import networks
+from pneumo.training.bases import describe_base
 from pneumo.training.export import export
-from pneumo.training.figures import agrees, measure, sort_by_population
+from pneumo.training.figures import agrees, measure
 from pneumo.training.gate import teach
 from pneumo.training.pictures import list_files, read_others, read_pictures
+from pneumo.training.population import sort_by_population
 from pneumo.training.recipes import IMAGENET, TrainConfig
 from pneumo.training.statements import CHILD, state
 from pneumo.training.train import Trained, make_receipt
@@ -69,10 +71,10 @@ def _publish(
     roles = ("served", "gate", *(("base",) if config.network == "vgg16" else ()), "top")
     suffixes = {"served": ".tflite", "gate": ".gate.npz", "base": ".base.npz", "top": ".top.npz"}
     files = {role: path.with_suffix(suffixes[role]) for role in roles}
-    origin = _write_base(config, files.get("base"))
+    _write_base(config, files.get("base"))
     contents = _begin_card(config, path, base_name, recipe)
     shuffled = [parts["train"][i] for i in np.random.default_rng(config.seed).permutation(len(parts["train"]))]
-    model = _write_top(trained, config, shuffled, files, contents)
+    model = _write_top(trained, config, files)
     served = _write_served(model, config, shuffled, parts["validation"], path, files, contents)
     populations = sort_by_population(parts)
     side = config.film_size if config.steps else config.size
@@ -86,28 +88,25 @@ def _publish(
     contents["files"]["gate"] = describe_file(files["gate"])
     figures = {name: measure(model, served, config, own, name) for name, own in populations.items()}
     if len(figures) == 1:
-        contents |= figures[CHILD] | {"heatmap": contents["heatmap"] | figures[CHILD]["heatmap"]}
+        contents |= figures[CHILD]
     else:
-        for name in ("calibration", "operating_points"):  # every population has its own
+        for name in ("calibration", "operating_points", "heatmap"):  # every population has its own
             del contents[name]
-        contents["heatmap"] = {key: value for key, value in contents["heatmap"].items() if key == "attribution"}
         contents["populations"] = figures
-    contents["receipt"] = make_receipt(config, trained, base_name, recipe) | {"base": origin}
+    contents["receipt"] = make_receipt(config, trained, base_name, recipe)
+    contents["receipt"]["base"] = describe_base(config.base_weights)
     contents |= state(populations)
     _write_card(contents, path, tuple(files))
 
 
-def _write_base(config: TrainConfig, path: Path | None) -> dict:
-    """Write VGG-16's base weights to `path`, if it has one, and say how they were made."""
-    if path is None:
-        return {"command": f"keras.applications, {IMAGENET}" if config.base_weights else "none: from scratch"}
-    if config.base_weights == IMAGENET:
+def _write_base(config: TrainConfig, path: Path | None) -> None:
+    """Write VGG-16's base weights to `path`; a network without a base has none."""
+    if path and config.base_weights == IMAGENET:
         model = networks.vgg16(config.size)
         networks.load_imagenet(model)
         networks.save_layers(networks.take_layers(model, networks.CONV_NAMES), path, "float16")
-        return {"command": "keras.applications.VGG16(weights='imagenet')"}
-    shutil.copyfile(config.base_weights, path)
-    return base_receipt(config.base_weights)
+    elif path:
+        shutil.copyfile(config.base_weights, path)
 
 
 def _begin_card(config: TrainConfig, path: Path, base_name: str, recipe: str | None) -> dict:
@@ -134,22 +133,12 @@ def _begin_card(config: TrainConfig, path: Path, base_name: str, recipe: str | N
     }
 
 
-def _write_top(
-    trained: Trained, config: TrainConfig, train: list[Example], files: dict[str, Path], contents: dict
-) -> keras.Model:
-    """Write the trained layers, of VGG-16 with its heat map's kernels, and return the whole float32 network."""
+def _write_top(trained: Trained, config: TrainConfig, files: dict[str, Path]) -> keras.Model:
+    """Write the trained layers, and return the whole float32 network."""
     model = networks.build(config.network, config.size, **config.options)
     for weights in filter(None, (files.get("base"), trained.weights)):
         networks.load_layers(model, weights)
-    if config.network != "vgg16" or config.options.get("sharpness"):  # a smooth maximum's map was taught where to look
-        shutil.copyfile(trained.weights, files["top"])
-        return model
-    films = load(train[: attribution.FILMS], config.size, config.steps)
-    kernels, contents["heatmap"]["attribution"] = attribution.fit(model, films, config.seed)
-    networks.save_layers(networks.take_layers(model, trained.layers) | kernels, files["top"], "float16")
-    contents["network"]["attribution"] = True
-    model = networks.with_attribution(model)
-    networks.load_layers(model, files["top"])
+    shutil.copyfile(trained.weights, files["top"])
     return model
 
 
@@ -179,7 +168,7 @@ def _write_served(
         export(model, calibration, files["served"], layers, precision)
         contents["precision"] = precision
         contents["files"] = {role: describe_file(file) for role, file in files.items() if role != "gate"}
-        served = Served(_write_card(contents, path, ("served",)))
+        served = Served(_write_card(contents, path, ("served",)), threads=1, at_once=os.cpu_count() or 1)
         if agrees(model, served, validation, config):
             break
     return served

@@ -14,16 +14,18 @@ IMAGENET = "imagenet"
 class TrainConfig:
     """All settings of a training; the defaults are those of the recipe `vgg16`.
 
-    `base_weights` is an .npz of `pneumo pretrain`, IMAGENET for Keras' download, or None for random weights.
+    `base_weights` is an .npz, IMAGENET for Keras' download, or None for random weights.
     `network` and `options` are arguments of `networks.build`, `steps` names of `preprocessing.STEPS`, `augmentation` a
     name of `augment.AUGMENTATIONS`. `size` is the side of the network's input in pixels, `film_size` that of the films
     when they are augmented. `acquisition` scales the probabilities of `augment.acquisition`.
 
     VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
-    film, then its last `tuned_blocks` and the head for `tune_epochs` at `tune_rate`. `experts` and `independent` are
-    arguments of `objective.loss`. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
-    without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
-    the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
+    film, then the convolutions after the layer `frozen` and the head for `tune_epochs` at `tune_rate`. With
+    `positions`, the weight of `positions.position_loss`, both train together instead, for `epochs` of `epoch_steps`
+    batches; a film has `views` augmented copies times its weight. Other networks train all layers for `epochs` at
+    `rate`: after `plateau` epochs without a lower validation loss the rate is divided by ten; training stops at
+    training accuracy `enough`, or when the validation loss exceeds the training loss by `gap` in two epochs running. 0
+    turns each of these off.
     """
 
     base_weights: Path | str | None
@@ -45,16 +47,16 @@ class TrainConfig:
     gap: float = 0.0
     batch: int = 32
     seed: int = 0
-    tuned_blocks: int = 1
-    experts: float = 0.0
-    independent: float = 0.0
+    frozen: str = "block4_pool"
+    positions: float = 0.0
+    epoch_steps: int = 0
 
 
 @dataclass(frozen=True)
 class Recipe:
     """An approach of student projects: `config` as they describe it, `base` the weights to begin with.
 
-    `base` is "chest-xray", IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
+    `base` is IMAGENET or "none". `reported` are the figures that they give, on films that they chose.
     `unsaid` lists what they leave open and is chosen here. `size` is the side of their input in pixels where it is
     larger than that of `config`.
     """
@@ -96,14 +98,14 @@ def _cnn(
 RECIPES: dict[str, Recipe] = {
     "vgg16": Recipe(
         "frozen VGG-16, retrained top, then the last block",
-        "chest-xray",
+        IMAGENET,
         TrainConfig(None),
         unsaid="everything but the size, 5 epochs and the frozen base",
         size=224,
     ),
     "vgg16-lungs": Recipe(
         "the same on films whose lungs were segmented first: all else is black",
-        "chest-xray",
+        IMAGENET,
         TrainConfig(None, steps=("lungs",)),
         unsaid="how the lungs are found",
         size=224,
@@ -155,13 +157,22 @@ RECIPES: dict[str, Recipe] = {
     "cnn-rmsprop": _cnn("RMSprop", optimizer="RMSprop"),
 }
 
-# What `pneumo train` and the notebook train unless a recipe is named. Why these values: reports/experiments.md.
-SHIPPED = replace(
-    RECIPES["vgg16"].config,
-    augmentation="flip, crop, jitter, shift, rotation",
-    tune_epochs=8,
-    experts=1.0,
-    independent=0.3,
+# What `pneumo train` and the notebook train unless a recipe is named: children and adults, boxes where there are any.
+SHIPPED = TrainConfig(
+    IMAGENET,
+    options={"units": 128, "dropout": 0.3, "sharpness": 1.0},
+    steps=("level",),
+    size=160,
+    augmentation="hospitals",
+    acquisition=0.6,
+    views=2,
+    epochs=7,
+    rate=2.5e-4,
+    tune_epochs=0,
+    batch=64,
+    frozen="block4_conv2",
+    positions=0.5,
+    epoch_steps=60,
 )
 
 

@@ -17,6 +17,11 @@ ADULTS = {
     "doi": "10.1109/CVPR.2017.369",
     "licence": "free to use with attribution (NIH Clinical Center)",
     "films": "frontal chest films of adults, NIH Clinical Center; PNEUMONIA is an opacity suspicious for pneumonia",
+    "labels": "PNEUMONIA is what radiologists of the RSNA read as a lung opacity, NORMAL what they read as normal; "
+    "OTHER has findings but no opacity and counts as not pneumonia (Shih et al. 2019, doi 10.1148/ryai.2019180041). Of "
+    "some films three radiologists agreed on an airspace opacity (Majkowska et al. 2019, doi "
+    "10.1148/radiol.2019191293). The other labels a program took from reports (Wang et al. 2017); these are poor, so "
+    "figures are told for both apart. RSNA's radiologists drew boxes around the opacities.",
 }
 INTENDED_USE = (
     "An aid for a clinician who reads frontal chest films of children aged 1 to 5. It replaces no reader and gives no "

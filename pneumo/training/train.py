@@ -13,11 +13,16 @@ import keras
 import numpy as np
 
 from pneumo.data.dataset import Example, load
+from pneumo.data.sources import weigh_films
 from pneumo.training import networks, objective
 from pneumo.training.batches import Batches, Views
-from pneumo.training.features import compute_features, load_base, score_acquisition
+from pneumo.training.features import compute_features, load_base
 from pneumo.training.fitting import XLA, StopWhen, claim, finished, fit, quickest_precision, read_columns
+from pneumo.training.positions import Drawn, HeldOut, list_cells, position_loss
 from pneumo.training.recipes import IMAGENET, SHIPPED, TrainConfig
+from pneumo.training.views import make_views
+
+WARM, DECAY = 0.06, 0.02  # share of the steps in which the rate rises; AdamW's weight decay
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
     """
     claim(folder, config, config.base_weights, [*train, *validation])
     keras.utils.set_random_seed(config.seed)
+    if config.positions:
+        return _train_positions(train, validation, folder, config)
     phases = _train_top if config.network == "vgg16" else _train_whole
     with quickest_precision() as precision:
         candidates = phases(train, validation, folder, config)
@@ -70,7 +77,7 @@ def _train_top(
     train: list[Example], validation: list[Example], folder: Path, config: TrainConfig
 ) -> dict[str, tuple[Path, tuple[str, ...]]]:
     """Train VGG-16 on cached features of its frozen blocks: name of the phase -> its weights, and their layers."""
-    tuned = networks.last_blocks(config.tuned_blocks)
+    tuned = networks.trained_convolutions(config.frozen)
     phases = {"top": (folder / "top.npz", networks.TOP_NAMES)}
     if config.tune_epochs:
         phases["tune"] = (folder / "tune.npz", (*tuned, *networks.TOP_NAMES))
@@ -82,7 +89,6 @@ def _train_top(
     views = [compute_features(config, films, folder, view) for view in range(config.views)]
     watched = compute_features(config, load(validation, config.size, config.steps), folder)
     target, class_weight = np.array([e.target for e in train]), _weigh_classes(train)
-    score = score_acquisition(train, folder) if config.experts or config.independent else None
     weights = np.array([class_weight[number] for number in target])
     watched_target = np.array([e.target for e in validation])
 
@@ -92,13 +98,12 @@ def _train_top(
         model = _build_tail(config, weights_before)
         for layer in model.layers:
             layer.trainable = layer.name in trainable
-        batches = Views(views, objective.answers(target, score), config.batch, config.seed, weights)
-        unseen = Views([watched], objective.answers(watched_target), config.batch)
+        batches = Views(views, target[:, None], config.batch, config.seed, weights)
+        unseen = Views([watched], watched_target[:, None], config.batch)
         logit = keras.Model(model.input, model.get_layer(networks.LOGIT_NAME).output)
-        loss = objective.loss(config.experts, config.independent)
-        logit.compile(
-            _make_optimizer(config, rate), loss, metrics=[objective.Auc(), objective.accuracy], jit_compile=XLA
-        )
+        loss, auc = keras.losses.BinaryCrossentropy(from_logits=True), keras.metrics.AUC(from_logits=True, name="AUC")
+        right = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+        logit.compile(_make_optimizer(config, rate), loss, metrics=[auc, right], jit_compile=XLA)
         watcher = objective.CalibratedLoss(unseen, watched_target)
         fit(logit, batches, unseen, epochs, folder, name, best=watcher.name, watchers=[watcher])
         networks.save_layers(networks.take_layers(model, trainable), path, "float16")
@@ -109,6 +114,49 @@ def _train_top(
     if config.tune_epochs and not phases["tune"][0].exists():
         run("tune", config.tune_epochs, config.tune_rate, phases["top"][0])
     return phases
+
+
+def _train_positions(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
+    """Train VGG-16's layers behind the frozen ones, and the head, on weighted films and radiologists' boxes.
+
+    The epoch is chosen by the calibrated loss on validation, the mean of the populations'.
+    """
+    path, layers = folder / "top.npz", (*networks.trained_convolutions(config.frozen), *networks.TOP_NAMES)
+    with quickest_precision() as precision:
+        if not path.exists():
+            weights = weigh_films(train)
+            views = make_views(train, config, folder, np.maximum(1, np.rint(config.views * weights)).astype(int))
+            held_out = HeldOut(
+                make_views(validation, config, folder), validation, config.options["sharpness"], config.batch
+            )
+            drawn = Drawn(views, train, weights, list_cells(train), config.batch, config.epoch_steps, config.seed)
+            model = _build_tail(config)
+            ends = {name: model.get_layer(name).output for name in (networks.LOGIT_NAME, networks.MAP_NAME)}
+            learner = keras.Model(model.input, ends)
+            learner.compile(
+                _make_schedule(config),
+                {
+                    networks.LOGIT_NAME: keras.losses.BinaryCrossentropy(from_logits=True),
+                    networks.MAP_NAME: position_loss,
+                },
+                loss_weights={networks.LOGIT_NAME: 1.0, networks.MAP_NAME: config.positions},
+                jit_compile=XLA,
+            )
+            fit(learner, drawn, None, config.epochs, folder, "top", best=HeldOut.name, watchers=[held_out])
+            networks.save_layers(networks.take_layers(model, layers), path, "float16")
+            finished(folder, "top")
+    history = {key: values.tolist() for key, values in read_history(folder, "top").items()}
+    seconds, loss = round(sum(history["seconds"])), min(history[HeldOut.name])
+    return Trained(path, layers, {"top": loss}, {"top": history}, seconds, precision)
+
+
+def _make_schedule(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """AdamW whose rate rises in WARM of the training and then falls to 0 by a cosine (Loshchilov, arXiv 1608.03983)."""
+    steps = config.epochs * config.epoch_steps
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - round(WARM * steps), warmup_target=config.rate, warmup_steps=round(WARM * steps)
+    )
+    return keras.optimizers.AdamW(rate, weight_decay=DECAY, beta_2=0.99, global_clipnorm=1.0)
 
 
 def _train_whole(
@@ -205,7 +253,7 @@ def _build_whole(config: TrainConfig, weights: Path | None = None) -> keras.Mode
 
 def _build_tail(config: TrainConfig, weights: Path | None = None) -> keras.Model:
     """Build VGG-16's last blocks and the head: the base's weights, replaced by those of `weights` where it has any."""
-    model = networks.tail(config.size, config.tuned_blocks, **config.options)
+    model = networks.tail(config.size, config.frozen, **config.options)
     load_base(model, config)
     if weights:
         networks.load_layers(model, weights)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pneumo import __version__
 from pneumo.archive.rows import COLUMNS
-from pneumo.cli import films as cli_films
+from pneumo.cli.labelled import part_of
 from pneumo.cli.main import Group, main
 from pneumo.data.dataset import content_hashes, fingerprint, scan, split
 from pneumo.evaluation.metrics import METRICS
@@ -175,6 +175,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert set(result) == {
         *METRICS, "n", "threshold", "intervals", "confusion", "unreadable", "refused", "model",
         "population", "operating_point", "operating_points", "triage", "subgroups", "coloured",
+        "labels", "strata", "pointing",
     }  # fmt: skip
     assert result["n"] == 40 == sum(result["confusion"].values())
     reason = "Expected a JPEG, PNG, TIFF, WebP, BMP or DICOM film, received 10 bytes of something else."
@@ -301,7 +302,7 @@ def test_evaluate_runs_the_shipped_model_on_one_part_of_its_split(predictor, che
     assert "The files of internal_test are not those behind the figures of the model card." in done.stderr
     told = {"data": {"parts": {"internal_test": {"fingerprint": fingerprint(content_hashes(part))}}}}
     card = replace(predictor.card, contents=told)
-    assert cli_films.part_of(examples, content_hashes(examples), "internal_test", card) == part
+    assert part_of(examples, content_hashes(examples), "internal_test", card) == part
     assert capsys.readouterr().err == ""
     assert result["n"] == len(part)
     probability = np.array([predictor.predict(example.path.read_bytes()).probability for example in part])

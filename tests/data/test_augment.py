@@ -1,8 +1,9 @@
 """Augmentation keeps shape and type, follows its seed, and changes what it says it changes."""
 
 import numpy as np
+import pytest
 
-from pneumo.data.augment import acquisition, augment, exchange, framing, geometry, iaa
+from pneumo.data.augment import acquisition, augment, augment_with_boxes, exchange, framing, geometry, iaa
 
 
 def films():
@@ -69,3 +70,19 @@ def test_half_of_the_films_are_exchanged_within_their_batch():
     assert set(after) <= set(range(0, 200, 10)), "tones of the batch"
     assert sorted(after) == list(range(0, 200, 10)), "each once"
     assert 4 <= (after != 10 * np.arange(20)).sum() <= 14
+
+
+def test_boxes_move_with_what_they_surround():
+    """A bright square and its box: wherever the augmentation takes the square, the box goes along."""
+    dark = np.full((16, 96, 96), 40, np.uint8)
+    dark[:, 30:50, 55:75] = 250
+    box = (55 / 96, 30 / 96, 75 / 96, 50 / 96)
+    after, boxes = augment_with_boxes(dark, [[box]] * 16, 5, name="rotation, shift, zoom, flip")
+    sides = set()
+    for film, ((left, top, right, bottom),) in zip(after, boxes, strict=True):
+        rows, columns = np.nonzero(film > 145)
+        centre = (columns.mean() / 96, rows.mean() / 96)
+        if columns.min() > 4 and columns.max() < 91:  # the square is whole
+            assert centre == pytest.approx(((left + right) / 2, (top + bottom) / 2), abs=0.02)
+            sides.add(centre[0] > 0.5)
+    assert sides == {True, False}  # some were flipped

@@ -112,8 +112,8 @@ def test_a_patient_of_two_sources_is_in_one_part(children, adults, tmp_path):
         assert len(set.union(*sets)) == sum(map(len, sets))
 
 
-def film(source, view, age, label):
-    return Example(None, label, None, "p", age=age, view=view, source=source)
+def film(source, view, age, label, read_by=None):
+    return Example(None, label, None, "p", age=age, view=view, source=source, read_by=read_by)
 
 
 def test_weights_by_hand_tell_nothing_of_the_label():
@@ -137,13 +137,21 @@ def test_weights_by_hand_tell_nothing_of_the_label():
     assert total["nih", "AP", 50, "OTHER"] == pytest.approx(3 * 21 / 16)
 
 
+def test_a_film_that_was_read_counts_more_than_one_labelled_by_text():
+    films = [film("a", "PA", 50, "NORMAL")] * 2 + [film("a", "PA", 50, "PNEUMONIA", "text")]
+    films += [film("a", "PA", 50, "PNEUMONIA", "radiologist (RSNA)")]
+    # half of the weight, 4, for each label; of pneumonia's, 2 : 1 for the film that was read
+    assert weigh_films(films) == pytest.approx([1, 1, 2 / 3, 4 / 3])
+
+
 def test_no_film_of_a_small_cell_outweighs_the_others():
     films = [film("a", "PA", 5, "NORMAL")] * 100 + [film("a", "PA", 5, "PNEUMONIA")] * 100
     films += [film("a", "PA", 50, "NORMAL")] + [film("a", "PA", 50, "PNEUMONIA")] * 50
     weights = weigh_films(films)
-    # in equal cells the mean is 4 / 251, so the lone film gets 10 · 4 / 251, and so do the 50 together
-    assert weights[200] / weights[0] == pytest.approx(MOST * 4 / 251 * 100)
-    assert weights[201:].sum() == pytest.approx(weights[200])
+    # 251 films: the lone one weighs MOST, and so do the 50 beside it together; the 200 children share what is left
+    assert weights[200] == pytest.approx(MOST)
+    assert weights[201:].sum() == pytest.approx(MOST)
+    assert weights[:100].sum() == pytest.approx(weights[100:200].sum()) == pytest.approx((251 - 2 * MOST) / 2)
     with pytest.raises(PneumoError, match="with and without pneumonia from the same source"):
         weigh_films(films[:100] + films[201:])
 

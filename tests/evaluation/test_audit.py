@@ -1,6 +1,8 @@
 """The shortcut audit: what acquisition tells, on scores that a person can reckon with, and on folders made for it."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,19 @@ from PIL import Image, ImageFilter
 from pneumo.cli import films as cli_films
 from pneumo.cli.main import main
 from pneumo.data.acquisition import GROUPS
-from pneumo.data.dataset import content_hashes, scan, split
+from pneumo.data.dataset import Example, content_hashes, scan, split
 from pneumo.errors import PneumoError
 from pneumo.evaluation.audit import NAMED, audit, measure_explained, measure_separation, state_verdict
-from pneumo.evaluation.matching import MIN_PATIENTS, MOST, find_contradicted, match, score_acquisition, weigh
+from pneumo.evaluation.matching import (
+    MIN_PATIENTS,
+    MOST,
+    TOLD,
+    describe_told,
+    find_contradicted,
+    match,
+    score_acquisition,
+    weigh,
+)
 from pneumo.reports.pages import ATTRIBUTION
 from pneumo.reports.tables import align, tabulate_model
 
@@ -60,6 +71,24 @@ def test_films_whose_acquisition_contradicts_their_label_weigh_more():
     assert many[0] == pytest.approx(MOST / np.mean([MOST, *[0.5] * 98]))
     np.testing.assert_array_equal(weigh(target, score, 0.0), 1)
     np.testing.assert_array_equal(weigh(target, 9 * target, 0.5), 1)  # no stratum is shared
+
+
+def test_the_view_counts_as_acquisition_where_labels_csv_tells_it():
+    views = ["AP"] * 10 + ["PA"] * 20 + ["AP"] * 10
+    films = [
+        Example(Path(f"{i}.png"), "OTHER", None, str(i), view=view, read_by="text") for i, view in enumerate(views)
+    ]
+    told = describe_told(films)
+    assert told[0] == {"view": 1.0, "by_text": 1.0}
+    assert told[10]["view"] == 0
+    assert describe_told([replace(films[0], view=None)]) == [{}]
+    target = np.array([1] * 10 + [0] * 20 + [1] * 10)  # all opacities were seen at the bedside
+    (group,) = TOLD
+    score = score_acquisition(told, target, np.arange(40), tuple(TOLD[group]))
+    nothing = np.zeros(40)
+    found = measure_separation(target, {"all": score, **dict.fromkeys(GROUPS, nothing), group: score}, np.arange(40))
+    assert found["by_group"][group]["auc"] == 1
+    assert "view and label source alone with 1.00" in found["verdict"]
 
 
 def test_on_matched_films_acquisition_is_a_coin_and_a_reader_is_not():

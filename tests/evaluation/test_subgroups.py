@@ -1,10 +1,13 @@
 """Groups of films: who is in which, and what the operating point is worth there, by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pneumo.evaluation.subgroups import ALL, THIRDS, divide_into_thirds, measure_subgroups
-from pneumo.reports.tables import tabulate_subgroups
+from pneumo.data.dataset import Example
+from pneumo.evaluation.subgroups import ALL, THIRDS, divide_into_thirds, measure_strata, measure_subgroups
+from pneumo.reports.tables import tabulate_strata, tabulate_subgroups
 
 TARGET = [0, 0, 0, 1, 1, 1]
 PROBABILITY = [0.1, 0.2, 0.9, 0.3, 0.8, 0.9]  # at 0.5 one normal and one pneumonia are wrong
@@ -48,3 +51,33 @@ def test_films_of_one_size_are_one_group_and_the_table_says_so():
     assert rows[0][3] == ""
     assert rows[3][0] == "Image size: all films, 50176 pixels"
     assert rows[4][:2] == ("Brightness: lowest third, 10 to 20 grey levels", "2")
+
+
+def test_strata_by_who_labelled_the_films_and_by_view():
+    labels = ["PNEUMONIA", "PNEUMONIA", "NORMAL", "NORMAL", "OTHER"]
+    views, sources = ["AP", "PA", "AP", "PA", None], ["text", "radiologist (RSNA)", "text", "radiologist (RSNA)", None]
+    films = [
+        Example(Path(f"{i}.png"), label, None, str(i), view=view, read_by=source)
+        for i, (label, view, source) in enumerate(zip(labels, views, sources, strict=True))
+    ]
+    found = measure_strata(films, [0.9, 0.4, 0.1, 0.6, 0.5], 0.5, list("abcde"))
+    assert {name: of["n"] for name, of in found.items()} == {
+        "all films": 5,
+        "read by radiologists": 2,
+        "labelled by text": 2,
+        "view AP": 2,
+        "view PA": 2,
+        "view PA, read by radiologists": 2,
+    }
+    whole = found["all films"]
+    assert whole["labels"] == {"NORMAL": 2, "PNEUMONIA": 2, "OTHER": 1}
+    assert (whole["auc"], whole["auc_normal"]) == (pytest.approx(4 / 6), pytest.approx(3 / 4))
+    assert (whole["sensitivity"], whole["specificity"]) == (0.5, pytest.approx(1 / 3))
+    assert (found["view AP"]["auc"], found["view PA"]["auc"]) == (1, 0)
+    assert found["view AP"]["auc_normal"] is None  # no other film there
+    assert tabulate_strata(found)[3][:3] == ("view AP", "2", "1")
+
+
+def test_films_of_which_nothing_is_told_are_one_stratum():
+    films = [Example(Path("a.png"), "NORMAL", "normal", "a"), Example(Path("b.png"), "PNEUMONIA", "virus", "b")]
+    assert list(measure_strata(films, [0.1, 0.9], 0.5, ["a", "b"])) == ["all films"]

@@ -24,7 +24,7 @@ from pneumo.errors import PneumoError, UnreadableError
 from pneumo.films import dicom as dicom_module
 from pneumo.films.images import decode
 from tests.support.cli import rows, run
-from tests.support.dicom import HTJ2K, RAMP, SHIPPED, WRITERS, dcmtk, dicom, look
+from tests.support.dicom import HTJ2K, RAMP, SHIPPED, dicom, look, write_as
 from tests.support.films import SAMPLES
 from tests.support.web import conforms
 
@@ -34,10 +34,8 @@ def test_the_probability_does_not_depend_on_the_file(predictor, written, tmp_pat
         # The same pixels as PNG: a large JPEG is decoded at a half or a quarter of its size, DICOM is not.
         Image.open(path).save(tmp_path / "whole.png")
         expected = predictor.predict((tmp_path / "whole.png").read_bytes()).probability
-        lossless = tmp_path / "lossless.dcm"
-        dcmtk("dcmcjpeg", "+e1", plain, lossless)
-        for file in (wrapped, plain, lossless):
-            assert predictor.predict(file.read_bytes()).probability == pytest.approx(expected, abs=5e-4)
+        for data in (wrapped.read_bytes(), plain.read_bytes(), write_as("JPEG Lossless", plain, tmp_path)):
+            assert predictor.predict(data).probability == pytest.approx(expected, abs=5e-4)
 
 
 def test_a_film_that_grows_in_memory_is_refused_and_costs_this_process_nothing(monkeypatch):
@@ -85,9 +83,7 @@ def test_the_other_process_answers_what_this_one_would():
 @pytest.mark.parametrize("name", ["JPEG Lossless", "JPEG-LS", "RLE", "JPEG baseline"])
 def test_damaged_pixels_end_no_process(name, written, tmp_path):
     """GDCM aborts on some of these: in this process nobody would be left to say so."""
-    tool, options, _ = WRITERS[name]
-    dcmtk(tool, *options.split(), written[-1][2], tmp_path / "film.dcm")
-    data = (tmp_path / "film.dcm").read_bytes()
+    data = write_as(name, written[-1][2], tmp_path)
     rng = np.random.default_rng(0)
     start = data.index(b"\xe0\x7f\x10\x00")
     for _ in range(8):

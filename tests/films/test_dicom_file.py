@@ -13,19 +13,17 @@ from pydicom import uid
 
 from pneumo.errors import FormatError, PneumoError, UnreadableError
 from pneumo.films.images import decode
-from tests.support.dicom import HTJ2K, RAMP, SHIPPED, SLOPE, WRITERS, dcmtk, dicom, look, quiet
+from tests.support.dicom import HTJ2K, RAMP, SHIPPED, SLOPE, WRITERS, dcmtk, dicom, look, quiet, write_as
 from tests.support.films import SAMPLES
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_film_in_every_syntax(name, written, tmp_path):
     path, _, plain = written[-1]
-    tool, options, tolerance = WRITERS[name]
-    dcmtk(tool, *options.split(), plain, tmp_path / "film.dcm")
-    film = decode((tmp_path / "film.dcm").read_bytes())
+    film = decode(write_as(name, plain, tmp_path))
     with Image.open(path) as image:
         difference = film.pixels.astype(int) - np.asarray(image.convert("L"))
-    assert np.abs(difference).max() <= tolerance
+    assert np.abs(difference).max() <= WRITERS[name][2]
     assert (film.format, film.warnings) == ("DICOM", ())
 
 
@@ -92,9 +90,7 @@ def test_twelve_bit_lossy_jpeg_is_refused_by_name():
 
 @pytest.mark.parametrize("name", ["explicit VR", "RLE", "JPEG Lossless", "JPEG baseline", "JPEG-LS"])
 def test_a_file_cut_short_is_unreadable(name, written, tmp_path):
-    tool, options, _ = WRITERS[name]
-    dcmtk(tool, *options.split(), written[-1][2], tmp_path / "film.dcm")
-    data = (tmp_path / "film.dcm").read_bytes()
+    data = write_as(name, written[-1][2], tmp_path)
     for kept in (len(data) // 2, len(data) - 1000):
         with pytest.raises(UnreadableError):
             decode(data[:kept])

@@ -68,7 +68,7 @@ def test_a_card_of_several_populations_has_numbers_of_each(card):
         "ages": [18, None],
         "operating_points": points(0.5, 0.5, 0.875),
         "calibration": {"slope": 1, "intercept": 3},
-        "heatmap": {"floor": 7},
+        "heatmap": {"floor": 7, "scale": 4},
     }
     read = card(populations={"child": child, "adult": adult})
     assert (read.population, read.slope, read.threshold) == ("child", 2.0, 0.25)

@@ -1,6 +1,7 @@
 """The comparison of recipes, from records of which every figure is known."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,6 @@ def by_hand():
         "receipt": {
             "config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4},
             "command": "c",
-            "waiting": None,
         },
         "input": {"preprocessing": [], "size": 80},
         "base": "none",
@@ -85,12 +85,23 @@ def test_a_record_says_which_films_are_of_one_patient(tmp_path, monkeypatch):
     answers = SimpleNamespace(predict=lambda data, force: SimpleNamespace(probability=0.5))
     monkeypatch.setattr("pneumo.model.predictor.Predictor", lambda card, threads: answers)
     monkeypatch.setattr(comparison, "measure_misled", lambda predictor, parts: {})
-    card = SimpleNamespace(path=tmp_path / "cnn.json", sha256="0")
-    parts = {"internal_test": dataset.scan(tmp_path)}
+    card = SimpleNamespace(path=tmp_path / "cnn.json", sha256="0", only=lambda population: card)
+    films = dataset.scan(tmp_path)
+    parts = {"internal_test": [*films, replace(films[0], age=40)]}  # the adult's film does not count
     kept = json.loads(comparison.record(card, SimpleNamespace(histories={}, seconds=1), parts).read_text())
     normal, one, same_film, other, same_name = kept["internal_test"]["patients"]
     assert (one, other) == (same_film, same_name)
     assert len({normal, one, other}) == 3
+
+
+def test_of_a_card_with_populations_the_children_are_compared(by_hand, tmp_path):
+    card, run = by_hand
+    child = {"metrics": card.pop("metrics"), "heatmap": {"floor": 1}}
+    card |= {"populations": {"child": child, "adult": {}}, "heatmap": {}, "files": {"served": {"sha256": "0"}}}
+    (tmp_path / "cnn.json").write_text(json.dumps(card))
+    (tmp_path / "cnn.run.json").write_text(json.dumps(run | {"served": "0"}))
+    ((read, _),) = comparison.read_runs(tmp_path).values()
+    assert read["metrics"]["internal_test"]["auc"] == 0.5
 
 
 def test_what_became_of_the_last_block_by_hand():

@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from pneumo.cli.main import main
 from pneumo.errors import RunError
 from pneumo.model.card import read_card
-from pneumo.reports import document
+from pneumo.reports import card_tables, document
 from pneumo.reports.document import ROOT, SOURCES, read_measured
 from pneumo.reports.pages import render
+from tests.support.cards import write_card_of_two
 from tests.support.server import free_port, until
 
 
@@ -54,7 +55,7 @@ def test_every_command_in_the_table_of_numbers_exists():
 def test_pages_are_written_from_what_was_measured(monkeypatch):
     texts = {path.name: text for path, text in document.write_pages().items()}
     test, auc = read_measured("test"), read_card().contents["metrics"]["internal_test"]["auc"]
-    assert f"| AUC | {auc:.3f} | " in texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
+    assert f"| AUC | {auc:.3f} (" in texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
     for page in ("results.md", "MODEL_CARD.md"):
         assert f"| AUC | {auc:.4f} | " in texts[page]
         assert "{{" not in texts[page]
@@ -64,6 +65,30 @@ def test_pages_are_written_from_what_was_measured(monkeypatch):
         f"| recipes compared | `make recipes`; from what the runs left: `{SOURCES['comparison'][1]}` |"
         in (texts["results.md"])
     )
+
+
+def test_pages_tell_of_each_population_of_a_card(tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES, "card", (str(write_card_of_two(tmp_path)), "pneumo train"))
+    texts = {path.name: text for path, text in document.write_pages().items()}
+    numbers = texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
+    assert " children | 40 of 39 adults |" in numbers
+    assert "| AUC against films labelled NORMAL alone | no others | 1.000 (1.000 to 1.000) |" in numbers
+    assert "radiologist's box | not measured | 0.750 (0.301 to 0.954), chance 0.250 |" in numbers
+    children, adults = texts["results.md"].split("## Children\n")[1].split("## Adults\n")
+    assert " PNEUMONIA), threshold " in children
+    assert "(12 NORMAL, 20 PNEUMONIA, 8 OTHER), threshold " in adults
+    assert "0 of 20 pneumonias were missed, 2 of 20 films without one called PNEUMONIA." in adults
+    assert "| all films | 40 | 20 | 0.990 (" in adults
+    assert "| view AP | 2 | 1.000 (0.342 to 1.000) | 0.250 | 1.000 (1.000 to 1.000) | 0.250 |" in adults
+    assert "borders masked 80.0 % (37.6 to 96.4)" in adults
+    assert "AUC 0.8750 against 0.9000, the same label on 97.5 %" in adults
+    card = texts["MODEL_CARD.md"]
+    assert "of a child or an adult for pneumonia" in card
+    assert "those of 1 to 5 years, and those of 18 years and older; newborns above all" in card
+    assert "|  | films | NORMAL | PNEUMONIA | OTHER | patients |" in card
+    assert "| as they are | 98.0 % of 150, 94.3 % to 99.3 % (4.0 %) | 90.0 % of 150, 84.2 % to 93.8 % (4.0 %) |" in card
+    assert "one of children alone, 25.0 % of 40 films of adults (AUROC of the distance 0.750)" in card
+    assert "- Films of adults: Wang et al. 2017" in card
 
 
 def test_check_names_what_is_not_current(monkeypatch):
@@ -76,7 +101,7 @@ def test_check_names_what_is_not_current(monkeypatch):
     assert stale.read_text(encoding="utf-8") == texts[stale]
 
 
-@pytest.mark.parametrize("key", ["faithfulness", "coloured", "subgroups", "refused", "intervals"])
+@pytest.mark.parametrize("key", ["faithfulness", "coloured", "subgroups", "refused"])
 def test_a_report_of_an_older_version_is_one_sentence_with_the_command(key, monkeypatch):
     file, command = SOURCES["test"]
 
@@ -106,8 +131,8 @@ def test_a_measurement_that_lacks_something_says_so_at_any_depth(tmp_path):
 
 def test_what_a_label_is_worth_by_hand():
     # of 100 films 10 show one: 9 of them found, and 18 of the 90 others called so
-    assert document.compute_predictive_value(0.1, 0.9, 0.8) == pytest.approx(9 / 27)
-    assert document.compute_missed(0.1, 0.9, 0.8) == pytest.approx(1 / 73)
+    assert card_tables.compute_predictive_value(0.1, 0.9, 0.8) == pytest.approx(9 / 27)
+    assert card_tables.compute_missed(0.1, 0.9, 0.8) == pytest.approx(1 / 73)
     metrics = {
         "sensitivity": 0.9,
         "specificity": 0.8,
@@ -115,7 +140,7 @@ def test_what_a_label_is_worth_by_hand():
     }
     part = {"n": 4, "PNEUMONIA": 3}
     contents = {"metrics": {"internal_test": metrics}, "data": {"parts": {"internal_test": part}}}
-    rows = document.tabulate_prevalence(contents)
+    rows = card_tables.tabulate_prevalence(contents)
     assert ("10 in 100", "33 (15 to 100)", "1.4 (0.0 to 4.3)") in rows
     assert rows[0][0] == "75 in 100 (these films)"
     assert rows[0][1].startswith("93 (")
@@ -125,7 +150,7 @@ def test_refusals_by_hand():
     found = {"n": 200, "refused": 0.01, "doubtful": 0.03, "taken_for": {}}
     measured = {"internal_test": found, "other pictures": found | {"refused": 1.0, "doubtful": 1.0}, "fish": found}
     gate = {"measured": measured, "taught": {"other": 9}, "of folders": {"other pictures": 7}}
-    first, second, third = document.tabulate_refusals(gate)
+    first, second, third = card_tables.tabulate_refusals(gate)
     assert first == ("films of the internal test", 200, "1.0 %", "0.3 % to 3.6 %", "2.0 %", "nothing")
     assert second[2:5] == ("100.0 %", "98.1 % to 100.0 %", "0.0 %")
     assert third[:3] == ("fish", 200, "1.0 %")
@@ -135,21 +160,8 @@ def test_open_films_are_told_where_all_have_one_label():
     card = read_card()
     films = {"internal_test": {"films": {"uncertain": {"NORMAL": 7, "PNEUMONIA": 6}}}}
     low = replace(card, contents={"triage": films}, thresholds={"screening": 0.2, "balanced": 0.2, "specific": 0.8})
-    assert document.count_open_films(low) == {"NORMAL": 7, "PNEUMONIA": 6, "count": 13, "label": "PNEUMONIA"}
-    assert document.count_open_films(replace(low, thresholds=low.thresholds | {"balanced": 0.5})) is None
-
-
-def test_model_card_tells_what_a_base_was_continued_from():
-    first = {"command": "pneumo pretrain", "config": {"stages": [], "start": None}}
-    second = {"command": "pneumo pretrain --start a.npz", "config": {"start": {"sha256": "abc", "receipt": first}}}
-    assert document.list_bases(second) == [second, first]
-    assert document.list_bases({"command": "a download"}) == [{"command": "a download"}]
-
-
-def test_the_card_tells_how_long_training_waited_for_films_where_it_was_measured():
-    ends = [{"seconds": 100, "waiting": 0.04}, {"seconds": 300, "waiting": 0.0}]
-    assert document.measure_waiting(ends) == pytest.approx(0.01)
-    assert document.measure_waiting([{"seconds": 100, "waiting": None}, {"seconds": 300}]) is None
+    assert card_tables.count_open_films(low) == {"NORMAL": 7, "PNEUMONIA": 6, "count": 13, "label": "PNEUMONIA"}
+    assert card_tables.count_open_films(replace(low, thresholds=low.thresholds | {"balanced": 0.5})) is None
 
 
 def test_the_groups_read_worst_by_hand():

@@ -72,23 +72,17 @@ def test_report_holds_the_metrics(whole):
     assert "colour on 25.0 % of a film labelled NORMAL" in text
 
 
-def test_report_tells_what_is_left_open_and_every_operating_point(whole):
+def test_report_tells_what_is_left_open_every_point_and_group_and_what_deleting_regions_does(whole):
     report, result = whole
     text = report.read_text()
-    for row in tables.tabulate_triage(result["triage"]) + tables.tabulate_points(result["suggested"]):
+    rows = tables.tabulate_triage(result["triage"]) + tables.tabulate_points(result["suggested"])
+    for row in rows + tables.tabulate_subgroups(result["subgroups"]):
         assert f"| {' | '.join(row)} |" in text
     assert "| Uncertain | 0.3333 |" in text
     assert "| Settled: error | 0.5000 |" in text
     assert "| uncertain | 1 | 1 |" in text
     assert "| balanced | 0.5000 | 0.6667 (" in text
     assert "These are too few: 3 NORMAL and 3 PNEUMONIA patients" in text
-
-
-def test_report_tells_groups_and_what_deleting_regions_does(whole):
-    report, result = whole
-    text = report.read_text()
-    for row in tables.tabulate_subgroups(result["subgroups"]):
-        assert f"| {' | '.join(row)} |" in text
     assert "| Brightness: lowest third, 30 to 60 grey levels | 2 | 0.0000 (" in text  # 60 is a pneumonia
     assert f"![{describe_drops(result['faithfulness'])}](deletion.png)" in text
     assert "0.40 (0.40 to 0.40) more than random" in text

@@ -115,3 +115,10 @@ WRITERS = {
     "JPEG-LS": ("dcmcjpls", "+el", 0),
     "JPEG-LS near lossless": ("dcmcjpls", "+en +md 2", 2),
 }
+
+
+def write_as(name, plain, folder):
+    """The bytes of the file that the tool of this name in WRITERS makes of the file `plain`."""
+    tool, options, _ = WRITERS[name]
+    dcmtk(tool, *options.split(), plain, folder / "film.dcm")
+    return (folder / "film.dcm").read_bytes()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pneumo.data.dataset import Example
 from pneumo.training import statements
-from pneumo.training.figures import sort_by_population
+from pneumo.training.population import sort_by_population
 
 
 def film(age):

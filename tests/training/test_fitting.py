@@ -4,9 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from pneumo.data.dataset import Example
+from pneumo.errors import RunError
 from pneumo.training import fitting
 from pneumo.training.batches import Batches
-from pneumo.training.fitting import fit, read_columns
+from pneumo.training.fitting import claim, fit, read_columns
+from pneumo.training.recipes import TrainConfig
+from tests.support.films import SAMPLES
 
 
 def fit_toy(folder, losses, stop_at=None):
@@ -60,6 +64,23 @@ def test_a_run_that_was_killed_behind_its_last_epoch_trains_no_more(tmp_path):
     assert model.layers[-1].bias.numpy().item() == pytest.approx(1 - 1 / 16)
     fitting.finished(tmp_path, "toy")
     assert not list(tmp_path.glob("backup-*"))
+
+
+def test_a_run_belongs_to_its_recipe_its_films_and_its_weights_whatever_they_are_called(tmp_path):
+    weights, films = tmp_path / "base.npz", [Example(path, "NORMAL", None, path.name) for path in SAMPLES]
+    weights.write_bytes(b"some")
+    for _ in range(2):
+        claim(tmp_path / "run", TrainConfig(weights), weights, films)
+    moved = weights.rename(tmp_path / "moved.npz")
+    claim(tmp_path / "run", TrainConfig(moved), moved, films)
+    moved.with_name("others.npz").write_bytes(b"others")
+    for config, given, seen in (
+        (TrainConfig(moved), moved.with_name("others.npz"), films),
+        (TrainConfig(moved, seed=1), moved, films),
+        (TrainConfig(moved), moved, films[1:]),
+    ):
+        with pytest.raises(RunError, match="another recipe, of other weights to begin with, or of other films"):
+            claim(tmp_path / "run", config, given, seen)
 
 
 def test_of_an_epoch_with_two_rows_the_later_counts(tmp_path):

@@ -20,7 +20,7 @@ def model(tmp_path):
 
 
 def publish_to(card):
-    return publish.publish(None, None, {}, card, "chest-xray")
+    return publish.publish(None, None, {}, card, "imagenet")
 
 
 def test_a_run_that_is_ended_half_way_leaves_the_old_model(model, monkeypatch):

@@ -26,6 +26,7 @@ from pneumo.reports.comparison import MISLED
 from pneumo.training import gate, networks, publish, recipes
 from pneumo.training import train as training
 from pneumo.training.recipes import RECIPES
+from tests.support.films import SAMPLES
 
 PUBLISHED = ("resnet50v2", "cnn5")  # VGG-16 by the notebook, see test_train
 
@@ -36,7 +37,7 @@ def test_recipes_name_what_there_is():
         assert config.network in networks.GATE_LAYERS, name
         assert set(config.steps) <= set(STEPS), name
         assert config.augmentation in AUGMENTATIONS, name
-        assert recipe.base in ("chest-xray", recipes.IMAGENET, "none"), name
+        assert recipe.base in (recipes.IMAGENET, "none"), name
         assert (config.film_size == config.size) or not config.steps or config.network == "vgg16", name
     listed = CliRunner().invoke(main, ["recipes"], catch_exceptions=False).output.splitlines()
     assert [line.split()[0] for line in listed] == list(RECIPES)
@@ -217,7 +218,8 @@ def test_unknown_recipes_and_bases_are_refused(tiny_chest_xray):
     for arguments, words in (
         (["--recipe", "resnet"], "expected one of vgg16,"),
         (["--recipe", "vgg16", "--base", "none"], "needs a base"),
-        (["--recipe", "resnet50v2", "--base", "chest-xray"], "expected imagenet or none"),
+        (["--recipe", "resnet50v2", "--base", str(SAMPLES[0])], "expected imagenet or none"),
+        (["--base", "chest-xray"], "Expected base weights at chest-xray, found none"),
         (["--recipe", "cnn", "--base", "imagenet"], "expected none for cnn"),
         (["--image-size", "100"], "expected a multiple of 16"),
     ):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,25 +16,12 @@ from pneumo.data import dataset
 from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
 from pneumo.training import networks, publish
-from pneumo.training.bases import find_base
 from pneumo.training.batches import Batches
 from pneumo.training.recipes import SHIPPED
 
 
 def literal(value):
-    return repr(str(value)) if not isinstance(value, int) else str(value)
-
-
-@pytest.fixture(scope="module")
-def tiny_chest_xray(tiny_chest_xray, tmp_path_factory):
-    """The same films, 20 normals of 16 patients: the trees of the acquisition score want ten of them in training."""
-    root = Path(shutil.copytree(tiny_chest_xray, tmp_path_factory.mktemp("more") / "chest_xray"))
-    for number, film in enumerate(sorted((root / "train" / "NORMAL").iterdir())):
-        if number >= 8:
-            film.rename(film.with_name(f"IM-{number:04}-000{1 + number % 2}.jpeg.moved"))
-    for film in (root / "train" / "NORMAL").glob("*.moved"):
-        film.rename(film.with_suffix(""))
-    return root
+    return repr(str(value)) if isinstance(value, Path) else repr(value)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +30,12 @@ def executed(tiny_chest_xray, tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebook")
     parameters = {
         "data": tiny_chest_xray,
+        "sources": [],
         "run": folder / "run",
         "base_weights": read_card(roles=("base",)).file("base"),
         "card": folder / "models" / "tiny.json",
         "epochs": 1,
-        "tune_epochs": 1,
+        "epoch_steps": 1,
     }
     arguments = ["notebook", "--out", str(folder / "out.ipynb")]
     for name, value in parameters.items():
@@ -63,7 +50,7 @@ def test_notebook_runs_from_top_to_bottom(executed):
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) >= 7
+    assert len(pictures) >= 8
     assert not any("def " in cell.source for cell in code)  # it only calls the package
 
 
@@ -74,7 +61,7 @@ def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray
     client = create_app({"PREDICTOR": predictor}).test_client()
     answer = client.post("/predict?force=1", data={"file": (io.BytesIO(path.read_bytes()), "film.jpeg")}).json
     (film,) = dataset.load([dataset.Example(path, "PNEUMONIA", None, "p")], card.size)
-    assert answer["probability"] == pytest.approx(predictor.probability(predictor.logit_map(film).mean()), abs=1e-6)
+    assert answer["probability"] == pytest.approx(predictor.probability(predictor.logit(film)), abs=1e-6)
 
     model = networks.map_model(networks.from_card(card))
     logits = model(Batches(film[None], np.zeros((1, 1)), card.size, 1)[0][0])
@@ -86,7 +73,9 @@ def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray
 def test_card_says_what_it_was_made_of(executed):
     contents = json.loads((executed / "models" / "tiny.json").read_text())
     assert contents["receipt"]["command"].startswith("pneumo train")
-    assert contents["receipt"]["base"]["command"].startswith("pneumo pretrain")
+    base = read_card(roles=()).contents["files"]["base"]
+    assert contents["receipt"]["base"] == {"file": base["file"], "sha256": base["sha256"]}
+    assert f"--base {base['file']} " in contents["receipt"]["command"]
     assert set(contents["data"]["parts"]) == set(dataset.PARTS)
     for point in contents["operating_points"].values():
         assert point["rule"].endswith("on validation")
@@ -105,12 +94,14 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
 
     monkeypatch.setattr(publish, "publish", published)
     features = set((executed / "features").iterdir())
+    base = str(read_card(roles=("base",)).file("base"))
     arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(executed / "headless"), "--epochs", "1"]
-    result = CliRunner().invoke(main, [*arguments, "--tune-epochs", "0"], catch_exceptions=False)
+    arguments += ["--epoch-steps", "1", "--base", base]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "internal test of" in result.output
     ((trained, config),) = given
-    assert config == replace(SHIPPED, base_weights=config.base_weights, epochs=1, tune_epochs=0)
+    assert config == replace(SHIPPED, base_weights=config.base_weights, epochs=1, epoch_steps=1)
     assert set((executed / "features").iterdir()) == features
     with np.load(trained.weights) as headless, np.load(executed / "run" / "top.npz") as notebook:
         assert set(headless.files) == set(notebook.files)
@@ -121,17 +112,9 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
     assert "another recipe" in result.output
 
 
-def test_notebook_finds_a_base_wherever_it_lies(tmp_path, monkeypatch):
-    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
-    parameters = {}
-    exec(next(c.source for c in book.cells if "parameters" in c.metadata.get("tags", [])), parameters)
-    monkeypatch.chdir(tmp_path)
-    assert find_base(parameters["base_weights"]).is_file()
-
-
 def test_shipped_notebook_was_executed():
     book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
-    assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) >= 7
+    assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) >= 8
     assert not any("def " in cell.source for cell in code)
