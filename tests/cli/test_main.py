@@ -261,14 +261,16 @@ def test_the_operating_point_of_predict_and_evaluate(greys, tmp_path):
 
 
 def test_external_suggests_operating_points_and_saves_them_as_a_profile(greys, grey, tmp_path):
-    # every pneumonia from 0.2 on: screening and balanced; every normal below 0.8001: specific, where none is found
+    # every pneumonia from 0.2 on: screening; at 0.4001 three of four are right of each label: balanced; every normal
+    # below 0.8001: specific, where none is found
     out, profile = tmp_path / "numbers.json", tmp_path / "new" / "ward-3.json"
     done = run("evaluate", greys, "--external", "--profile", profile, "--json", out)
     assert done.exit_code == 0
     suggested = json.loads(out.read_text())["suggested"]
-    assert [point["threshold"] for point in suggested.values()] == [0.2, 0.2, 0.8001]
+    assert [point["threshold"] for point in suggested.values()] == [0.2, 0.4001, 0.8001]
     assert suggested["specific"]["interval"][0] < 0.8001 == suggested["specific"]["interval"][1]
-    assert (suggested["balanced"]["sensitivity"], suggested["specific"]["specificity"]) == (1, 1)
+    assert (suggested["balanced"]["sensitivity"], suggested["balanced"]["specificity"]) == (0.75, 0.75)
+    assert (suggested["screening"]["sensitivity"], suggested["specific"]["specificity"]) == (1, 1)
     assert f"profile: {profile}" in done.stdout
     written = json.loads(profile.read_text())
     assert written["name"] == "ward-3"
