@@ -29,6 +29,7 @@ RULES = {
 }
 STEP = 0.0001
 LOWEST, HIGHEST = STEP, 1 - STEP  # a threshold of 0 or 1 has no logit, and with it no heat map
+TIES = 1e6  # the mean of the figures decides only between thresholds whose worst figure is the same
 CONFIDENCE = 0.95  # one-sided, of the thresholds that are certain
 
 
@@ -74,20 +75,19 @@ def choose_specific_threshold(
 def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> float:
     """Choose the threshold whose worst figure is best: of all sensitivities and specificities of the `strata`.
 
-    Of several such thresholds the middle one, so that other films may lie a little to either side. It asks for no
-    share: where one stratum reads worse than the others, it trades that stratum's errors against each other.
+    Of several such thresholds one with the best mean of the figures, and of these the middle one, so that other films
+    may lie a little to either side. It asks for no share: where one stratum reads worse than the others, it trades that
+    stratum's errors against each other.
 
     Raises:
         ValueError: one class only.
     """
     ill, well = (list(_divide(target, probability, strata, label)) for label in (1, 0))
     candidates = np.unique([_step_above(value) for value in np.concatenate(ill + well)] + [LOWEST])
-    worst = np.min(
-        [1 - np.searchsorted(films, candidates) / len(films) for films in ill]
-        + [np.searchsorted(films, candidates) / len(films) for films in well],
-        axis=0,
-    )
-    best = np.flatnonzero(worst == worst.max())
+    figures = [1 - np.searchsorted(films, candidates) / len(films) for films in ill]
+    figures += [np.searchsorted(films, candidates) / len(films) for films in well]
+    value = np.min(figures, axis=0) + np.mean(figures, axis=0) / TIES
+    best = np.flatnonzero(value >= value.max() - 1e-9)
     return float(np.clip(candidates[best[len(best) // 2]], LOWEST, HIGHEST))
 
 

@@ -33,7 +33,7 @@ from pneumo.training.recipes import TrainConfig
 from pneumo.training.statements import ADULT, ADULT_PATIENTS, ADULTS, AGES, PATIENTS, SOURCE
 
 HELD_OUT = ("validation", "internal_test")
-AUC_APART, SAME_LABEL = 0.002, 0.99  # served and float32 agree if the AUCs differ by no more, and so many labels agree
+AUC_APART, SAME_LABEL = 0.002, 0.95  # served and float32 agree if the AUCs differ by no more, and so many labels agree
 CHANGED = 150  # films of each population whose label is looked at when they are changed
 
 

@@ -163,7 +163,9 @@ def _write_served(
     }
     # The quantizer's ranges are moving averages of what it sees: calibrated on films as they are, it clips the values
     # of brighter films, which then change their label.
-    calibration = EVERYDAY["brighter by a fifth"](load(train[:CALIBRATION_FILMS], config.size, config.steps))
+    calibration = load(train[:CALIBRATION_FILMS], config.size, config.steps)
+    if "level" not in config.steps:  # a brighter film arrives at the network as bright as any
+        calibration = EVERYDAY["brighter by a fifth"](calibration)
     for precision in PRECISIONS:
         export(model, calibration, files["served"], layers, precision)
         contents["precision"] = precision
