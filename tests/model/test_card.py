@@ -182,13 +182,14 @@ def test_which_card_is_meant(monkeypatch, tmp_path):
     assert find_card() == tmp_path / "elsewhere.json"
 
 
-def test_the_shipped_points_keep_their_rules_on_validation():
-    shipped = read_card(MODELS / f"{DEFAULT_MODEL}.json")
+@pytest.mark.parametrize("population", ["child", "adult"])
+def test_the_shipped_points_keep_their_rules_on_validation(population):
+    """As far as validation's films alone tell: the points are chosen on these and on exchanged ones, view by view."""
+    shipped = read_card(MODELS / f"{DEFAULT_MODEL}.json").for_population(population)
     worth = {name: point["validation"] for name, point in shipped.contents["operating_points"].items()}
     assert worth["screening"]["sensitivity"] >= 0.99
-    worst = {name: min(one["sensitivity"], one["specificity"]) for name, one in worth.items()}
-    assert worst["balanced"] == max(worst.values())
     assert worth["specific"]["specificity"] >= 0.98
+    assert worth["screening"]["sensitivity"] >= worth["balanced"]["sensitivity"] >= worth["specific"]["sensitivity"]
     assert shipped.default_operating_point == "balanced"
     assert shipped.contents["metrics"]["internal_test"]["threshold"] == shipped.threshold
     brier = shipped.contents["calibration"]["brier"]

@@ -1,6 +1,6 @@
 """The shipped model still answers what it answered when it was published, on the shipped films.
 
-tests/golden.csv is written by `pneumo predict static/samples --csv tests/golden.csv`; the films are attributed in
+golden.csv is written by `pneumo predict static/samples --csv tests/model/golden.csv`; the films are attributed in
 static/samples/README.md. int8 kernels differ a little from processor to processor, hence the tolerance.
 """
 
@@ -35,12 +35,16 @@ def test_served_file_and_keras_model_agree(predictor):
     import numpy as np
 
     from pneumo.films.film import to_input
+    from pneumo.films.preprocessing import prepare
+    from pneumo.model.heatmap import pool
     from pneumo.training import networks
 
+    card = predictor.card
     model = networks.map_model(networks.from_card(read_card(roles=("base", "top"))))
-    most = predictor.card.contents["agreement"]["largest_probability_difference"]  # on the internal test
+    most = card.contents["agreement"]["largest_probability_difference"]  # on the internal test
     for path in SAMPLES:
         pixels = decode(path.read_bytes()).pixels
-        full = float(np.mean(model(to_input(pixels, predictor.card.size))))
-        served = float(predictor.logit_map(pixels).mean())
+        film = to_input(prepare(pixels, card.size, card.steps)[0], card.size)
+        full = float(pool(np.array(model(film))[0, :, :, 0], card.sharpness))
+        served = predictor.logit(pixels)
         assert predictor.probability(served) == pytest.approx(predictor.probability(full), abs=most)

@@ -53,7 +53,13 @@ def test_files_are_replaced_and_not_written_over(model, monkeypatch):
 
 def test_shipped_card_says_what_publishing_says():
     contents = read_card(roles=()).contents
-    assert contents["limits"] == statements.LIMITS
-    assert contents["intended_use"] == statements.INTENDED_USE
-    assert contents["data"]["patients"] == statements.PATIENTS
-    assert statements.SOURCE.items() <= contents["data"].items()
+    assert contents["limits"] == statements.LIMITS_OF_BOTH
+    assert contents["intended_use"] == statements.INTENDED_FOR_BOTH
+    data = {name: own["data"] for name, own in contents["populations"].items()}
+    assert list(data) == [statements.CHILD, statements.ADULT]
+    for name, source, patients in (
+        (statements.CHILD, statements.SOURCE, statements.PATIENTS),
+        (statements.ADULT, statements.ADULTS, statements.ADULT_PATIENTS),
+    ):
+        assert source.items() <= data[name].items()
+        assert data[name]["patients"] == patients
