@@ -26,6 +26,8 @@ LABEL org.opencontainers.image.title="pneumo" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /venv /venv
 COPY --from=build /srv/pneumo /srv/pneumo
+# A volume of the node's state that is mounted here belongs to the user below.
+RUN mkdir -m 700 /state && chown 10001:10001 /state
 WORKDIR /srv/pneumo
 # TMPDIR: a large upload is buffered in memory, so that the root can be read-only and no film reaches a disk.
 # MALLOC_TRIM_THRESHOLD_: glibc gives back what large films took; without it 20 of 32 megapixels leave 0.8 GB behind.

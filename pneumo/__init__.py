@@ -3,7 +3,8 @@
 The rooms, and the direction of their imports (held by import-linter, see pyproject.toml):
 
     cli -> archive -> reports -> training -> evaluation -> {model, data} -> films -> errors
-    app.py -> web -> model
+    cli -> node -> model
+    app.py -> web -> {model, the node's store}
 
 films       bytes -> one grey film, the one truth about pixels in training and in serving (a new image format)
 model       a film -> an opinion: card, served file, gate, operating points, heat map; no Keras (a new operating point)
@@ -12,6 +13,7 @@ evaluation  labels and probabilities -> figures with intervals, thresholds, subg
 training    a recipe -> files in models/; the only Keras (a new network)
 reports     figures and pages
 archive     films of an archive, wherever they lie -> rows in parts -> one table (a new source or format)
+node        films by DICOM network, results back into their study, nothing lost in between (a new result)
 web         the page, /predict, health, metrics; the only Flask (a new route)
 cli         one file a command
 

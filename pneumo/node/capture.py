@@ -80,7 +80,9 @@ def _write_text(outcome: Outcome) -> list[str]:
     """Write the lines below the film."""
     told = []
     if outcome.was_read:
-        told.append(f"Probability of pneumonia {outcome.answer['probability']:.4f}: pneumonia {outcome.finding}.")
+        probability = outcome.answer["probability"]
+        number = "above 0.99" if probability > 0.99 else "below 0.01" if probability < 0.01 else f"{probability:.2f}"
+        told.append(f"Probability of pneumonia {number}: pneumonia {outcome.finding}.")
     told += list_comments(outcome)
     if outcome.was_read:
         told.append("Colours: regions that raised the probability, not the place of a pneumonia.")

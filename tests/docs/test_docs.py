@@ -28,6 +28,7 @@ PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "MODEL_CARD.md", *sorted((ROOT / 
 SETTING = re.compile(r"\bPNEUMO_[A-Z]+(?:_[A-Z]+)*\b")
 COPIED = {
     *("app.py", "gunicorn.conf.py", "pyproject.toml", "Makefile", "requirements.txt", "requirements-serve.txt"),
+    "requirements-node.txt",
     *("README.md", "MODEL_CARD.md", "CHANGELOG.md", "docs", "deploy", "compose.yaml"),
     *("pneumo", "templates", "static", "models", "reports", "notebooks", "benchmarks", "tests"),
 }

@@ -18,8 +18,7 @@ from tests.support.dicom import dicom
 from tests.support.films import SAMPLES
 from tests.support.server import HOST, ROOT, Endpoint, environment, free_port, until
 
-PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-RULES = ROOT / "deploy" / "hospital" / "routing.lua"
+SETTINGS = ROOT / "deploy" / "hospital"
 PNEUMONIA, NORMAL = SAMPLES[2], SAMPLES[0]
 
 
@@ -60,34 +59,31 @@ def storescu(port: int, *paths: Path, called: str = "ORTHANC", caller: str = "XR
 
 
 class Archive(Endpoint):
-    """An Orthanc that sends every film to the node on `node_port`. `with Archive(...) as archive:` ends it."""
+    """An Orthanc with the settings and rules that users get. `with Archive(...) as archive:` ends it.
+
+    It sends every film to the node on `node_port`, unless `route` is False.
+    """
 
     def __init__(self, folder: Path, node_port: int, route: bool = True) -> None:
         super().__init__(free_port())
         self.dicom_port, self.folder = free_port(), folder
         folder.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "DicomAet": "ORTHANC",
-            "DicomPort": self.dicom_port,
-            "HttpPort": self.port,
-            "AuthenticationEnabled": False,
-            "DicomAlwaysAllowStore": True,
-            "DicomCheckCalledAet": True,
-            "StorageDirectory": str(folder),
-            "IndexDirectory": str(folder),
-            "SynchronousCMove": True,
-            "DicomModalities": {"pneumo": ["PNEUMO", HOST, node_port]},
-            "LuaScripts": [str(RULES)] if route else [],
-            "Plugins": [PLUGIN],
-            "DicomWeb": {"Enable": True},
+        (folder / "orthanc.json").write_text((SETTINGS / "orthanc.json").read_text())
+        (folder / "routing.lua").write_text((SETTINGS / "routing.lua").read_text() if route else "")
+        self._variables = {
+            "ORTHANC_DICOM_PORT": self.dicom_port,
+            "ORTHANC_HTTP_PORT": self.port,
+            "ORTHANC_STORAGE": folder / "db",
+            "NODE_HOST": HOST,
+            "NODE_PORT": node_port,
         }
-        (folder / "orthanc.json").write_text(json.dumps(settings))
 
     def start(self) -> "Archive":
         """Start it, also after `stop`, and wait until it answers."""
         program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen([program, self.folder / "orthanc.json"], stdout=log, stderr=log)
+            command, variables = [program, self.folder / "orthanc.json"], environment(**self._variables)
+            self.process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
         until(lambda: self.get("/system")[0] == 200, "Orthanc to answer", 60)
         return self
 
