@@ -45,13 +45,19 @@ def encode(rows: Sequence[Sequence], kind: str) -> bytes:
     """Write rows as a whole file: CSV with its header, or Parquet, where what is not known is null."""
     if kind == CSV:
         return to_csv([COLUMNS, *rows])
+    from pyarrow import BufferOutputStream, parquet
+
+    file = BufferOutputStream()
+    parquet.write_table(to_table(rows), file, compression="zstd")
+    return file.getvalue().to_pybytes()
+
+
+def to_table(rows: Sequence[Sequence]) -> "pyarrow.Table":
+    """Make a table of rows, where what is not known is null."""
     import pyarrow
-    from pyarrow import parquet
 
     columns = [[None if cell == "" else cell for cell in column] for column in zip(*rows, strict=True)]
-    file = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.table(columns, schema=make_schema()), file, compression="zstd")
-    return file.getvalue().to_pybytes()
+    return pyarrow.table(columns, schema=make_schema())
 
 
 def decode(data: bytes, kind: str) -> Iterator[dict[str, str]]:

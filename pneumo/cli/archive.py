@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumo.cli import films as cli_films
 from pneumo.cli.films import FILE, each, model_option
 from pneumo.errors import RunError
 
@@ -49,6 +48,7 @@ def read_archive(
     from pneumo.archive.folder import open_folder
     from pneumo.archive.listing import Shard, find_films
     from pneumo.archive.parts import describe_settings, write_shard
+    from pneumo.archive.reading import fetch, judge
     from pneumo.archive.rows import CSV, PARQUET, decode, make_schema, to_row
     from pneumo.archive.summary import summarise
 
@@ -61,8 +61,8 @@ def read_archive(
 
     def read(films: "Sequence[Film]") -> list[tuple]:
         """Fetch films ahead, read them on every core, and return their rows."""
-        fetched = each(cli_films.fetch, films, FETCHES)
-        rows = each(lambda data: to_row("", cli_films.judge(predictor, data, **options))[1:], fetched)
+        fetched = each(fetch, films, FETCHES)
+        rows = each(lambda data: to_row("", judge(predictor, data, **options))[1:], fetched)
         return [(click.format_filename(film), *row) for film, row in zip(films, rows, strict=True)]
 
     settings = describe_settings(predictor.card, **options)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from pneumo import LABELS
-from pneumo.errors import PneumoError
 from pneumo.model.card import POINTS
 from pneumo.web.settings import cores
 
@@ -48,31 +47,9 @@ def load(model: str | None) -> "Predictor":
 
 def read(predictor: "Predictor", film: "Film", *args: object, **kwargs: object) -> "Prediction | str":
     """Read a film with these arguments of `Predictor.predict`: a prediction, or the reason why there is none."""
+    from pneumo.archive.reading import fetch, judge
+
     return judge(predictor, fetch(film), *args, **kwargs)
-
-
-def fetch(film: "Film") -> bytes | str:
-    """Return the bytes of a film, or the reason why there are none."""
-    try:
-        return film.read_bytes()
-    except OSError as error:
-        return f"{error.strerror}."
-
-
-def judge(
-    predictor: "Predictor",
-    data: bytes | str,
-    operating_point: str | None = None,
-    force: bool = False,
-    population: str | None = None,
-) -> "Prediction | str":
-    """Read the bytes of a film as `read` does; a reason is passed on."""
-    if isinstance(data, str):
-        return data
-    try:
-        return predictor.predict(data, operating_point, force, population)
-    except PneumoError as error:
-        return str(error)
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> Iterator[Result]:

@@ -1,5 +1,7 @@
 """What the tests of archives share."""
 
+from pathlib import Path
+
 import pytest
 
 from pneumo.archive import parts
@@ -16,9 +18,10 @@ def grey(mean_grey, monkeypatch):
 
 
 @pytest.fixture
-def films(tmp_path):
-    """A folder of 30 films; see `make_films`."""
-    return make_films(tmp_path / "films")
+def films(tmp_path, monkeypatch):
+    """A folder of 30 films, see `make_films`, named from where the test runs: shards depend on names."""
+    monkeypatch.chdir(tmp_path)
+    return make_films(Path("films"))
 
 
 @pytest.fixture
