@@ -40,10 +40,10 @@ def main() -> None:
 
 def _answer(film: socket.socket, memory: int, seconds: float, force: bool) -> None:
     """Read one film under the limits and answer what it is: its pixels, or why there are none."""
+    film.sendall(STARTED)
     signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process, whatever a decoder is doing
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave the film on the disk
-    film.sendall(STARTED)
     pieces = []
     while piece := film.recv(_PIECE):
         pieces.append(piece)

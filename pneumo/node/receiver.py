@@ -29,7 +29,6 @@ FILMS = (
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND, PROCESSING_FAILURE = 0x0000, 0xA700, 0xC000, 0x0110  # PS3.4 B.2.3
 DUPLICATE, DERIVED, OTHER = "duplicate that waits", "derived picture", "no CR or DX film"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_DATABASE = sqlite3.SQLITE_FULL
 
 
 class Receiver:
@@ -86,7 +85,7 @@ class Receiver:
             return OUT_OF_RESOURCES if error.errno in _FULL else PROCESSING_FAILURE
         except sqlite3.Error as error:
             log.error("not kept, from %s: %s", caller, error)
-            return OUT_OF_RESOURCES if error.sqlite_errorcode == _FULL_DATABASE else PROCESSING_FAILURE
+            return OUT_OF_RESOURCES if error.sqlite_errorcode == sqlite3.SQLITE_FULL else PROCESSING_FAILURE
 
     def _take(self, event: Event, caller: str) -> int:
         """Keep a film, or count why it is not kept. Raises as `read_header` and `Store.receive`."""

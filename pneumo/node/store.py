@@ -83,7 +83,8 @@ class Store:
         """Put a film's file and row on the disk; when this returns, a power cut loses neither.
 
         Returns False for a film that waits already. One whose results have been sent is read and sent again: whoever
-        sends it again may have lost them.
+        sends it again may have lost them. A reader's verdict was on the answer before, and goes with it; the audit log
+        keeps it.
         """
         uid, path = header.SOPInstanceUID, self.files.film(header.SOPInstanceUID)
         if self._waits(uid):
@@ -98,7 +99,8 @@ class Store:
             change(
                 "INSERT INTO films (uid, study, patient, accession, caller, received, state)"
                 " VALUES (?, ?, ?, ?, ?, ?, 'received') ON CONFLICT (uid) DO UPDATE"
-                " SET state = 'received', attempts = 0, next_try = 0, error = NULL, outcome = NULL, sent = NULL",
+                " SET state = 'received', attempts = 0, next_try = 0, error = NULL, outcome = NULL, sent = NULL,"
+                " verdict = NULL, judged = NULL",
                 (uid, header.StudyInstanceUID, *names, caller, _now()),
             )
             self._log("received", caller, uid, header.StudyInstanceUID)

@@ -16,25 +16,9 @@ from pyarrow import parquet
 from pneumo.archive import parts
 from pneumo.archive.folder import LocalFolder
 from pneumo.archive.rows import COLUMNS
-from tests.support.cli import rows, run
+from tests.support.cli import rows, run, write_killed
 
 ROOT = Path(__file__).parents[2]
-# The command with the model that says the mean grey, killed when it looks at the film of this grey.
-KILLED = """
-import os, signal
-from pneumo.archive import parts
-from pneumo.cli import films as cli_films, main as cli
-from tests.support.films import MeanGrey
-
-class Deadly(MeanGrey):
-    def look(self, pixels):
-        if pixels[0, 0] == DEADLY:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().look(pixels)
-
-cli_films.load, parts.FILMS = lambda model: Deadly(), 4
-cli.main()
-"""
 
 
 pytestmark = pytest.mark.usefixtures("grey_card")
@@ -78,7 +62,7 @@ def test_a_killed_shard_goes_on_to_the_same_files(films, tmp_path):
     read_shards(films, tmp_path / "whole")
     whole = contents(tmp_path / "whole")
     deadly = [row["file"] for row in rows_of(tmp_path / "whole", 1)][4]  # the first of the second part of shard 1
-    script = KILLED.replace("DEADLY", str(8 * int(deadly[-6:-4])))
+    script = write_killed(8 * int(deadly[-6:-4]), "parts.FILMS = 4")
     command = ["predict", films, "--parts", tmp_path / "killed", "--shard", "1/3"]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, command)],

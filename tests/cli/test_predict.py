@@ -16,25 +16,10 @@ from pneumo.archive.rows import FORMULA, guard
 from pneumo.cli import films as cli_films
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
-from tests.support.cli import run
+from tests.support.cli import run, write_killed
 from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
-# The command with the model that says the mean grey, on two cores, killed when it looks at the film of this grey.
-KILLED = """
-import os, signal
-from pneumo.cli import films as cli_films, main as cli
-from tests.support.films import MeanGrey
-
-class Deadly(MeanGrey):
-    def look(self, pixels):
-        if pixels[0, 0] == DEADLY:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().look(pixels)
-
-cli_films.load, cli_films.cores = lambda model: Deadly(), lambda: 2
-cli.main()
-"""
 
 
 @pytest.fixture
@@ -94,7 +79,12 @@ def test_a_killed_run_resumes_to_the_same_rows_and_heat_maps(grey, films, tmp_pa
 
     assert run(*command(tmp_path / "whole")).exit_code == 0
     done = subprocess.run(
-        [sys.executable, "-c", KILLED.replace("DEADLY", str(8 * 25)), *map(str, command(tmp_path / "killed"))],
+        [
+            sys.executable,
+            "-c",
+            write_killed(8 * 25, "cli_films.cores = lambda: 2"),
+            *map(str, command(tmp_path / "killed")),
+        ],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

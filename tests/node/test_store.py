@@ -170,6 +170,16 @@ def test_a_verdict(store):
     assert store.find(row.uid).verdict == "disagree"
 
 
+def test_a_film_that_comes_again_waits_for_a_verdict_on_its_new_answer(store):
+    row = receive(store)
+    store.keep_outcome(row, READ, RESULTS)
+    store.judge(row, "disagree")
+    store.finish(store.find(row.uid), keep=timedelta(0))
+    again = receive(store)
+    assert (again.uid, again.state, again.verdict, again.judged) == (row.uid, "received", None, None)
+    assert "disagree" in [line["event"] for line in store.read_log()]
+
+
 def test_the_log_grows_and_names_nobody(store, tmp_path):
     row = receive(store)
     store.drop("no CR or DX film", "XRAY", "1.5")

@@ -6,6 +6,30 @@ from click.testing import CliRunner
 
 from pneumo.cli.main import main
 
+# The command, as a program of its own, with the model that says the mean grey; it is killed when it looks at the film
+# of the grey DEADLY. SETTINGS is run before it.
+KILLED = """
+import os, signal
+from pneumo.archive import parts
+from pneumo.cli import films as cli_films, main as cli
+from tests.support.films import MeanGrey
+
+class Deadly(MeanGrey):
+    def look(self, pixels):
+        if pixels[0, 0] == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().look(pixels)
+
+cli_films.load = lambda model: Deadly()
+SETTINGS
+cli.main()
+"""
+
+
+def write_killed(grey: int, settings: str) -> str:
+    """Return the program of a command that is killed at the film of that grey."""
+    return KILLED.replace("DEADLY", str(grey)).replace("SETTINGS", settings)
+
 
 def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
