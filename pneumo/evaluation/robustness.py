@@ -15,17 +15,17 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def measure_changes(
-    compute_logit: Callable[[np.ndarray], float], films: np.ndarray, limit: float, patients: Sequence
+    compute_logits: Callable[[Sequence[np.ndarray]], np.ndarray], films: np.ndarray, limit: float, patients: Sequence
 ) -> dict[str, dict]:
     """Measure how many films keep their label under each of CHANGES.
 
     `films` are (n, SIZE, SIZE) uint8, labelled PNEUMONIA from the logit `limit` on. By change: `n`, the share of the
     `same_label`, and its `intervals`.
     """
-    before = np.array([compute_logit(film) for film in films]) >= limit
+    before = compute_logits(films) >= limit
     found = {}
     for name, change in CHANGES.items():
-        same = (np.array([compute_logit(change(film)) for film in films]) >= limit) == before
+        same = (compute_logits([change(film) for film in films]) >= limit) == before
         span = bound_share(same, patients)
         found[name] = {"n": len(same), "same_label": float(same.mean()), "intervals": {"same_label": span}}
     return found

@@ -6,7 +6,7 @@ measured: all of it, by who labelled the films and by view, against radiologists
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -77,10 +77,10 @@ def measure(
     limit = (math.log(threshold / (1 - threshold)) - intercept) / slope
     some = pick(read["internal_test"], CHANGED)
 
-    def compute_logit(film: np.ndarray) -> float:
-        return float(heatmap.pool(served.look(film)[0], sharpness))
+    def compute_logits(films: Iterable[np.ndarray]) -> np.ndarray:
+        return heatmap.pool(_look(served, films), sharpness)
 
-    figures["changes"] = measure_changes(compute_logit, load(some, SIZE), limit, [e.patient for e in some])
+    figures["changes"] = measure_changes(compute_logits, load(some, SIZE), limit, [e.patient for e in some])
     return figures
 
 
@@ -88,7 +88,7 @@ def _read_exchanged(served: Served, examples: Sequence[Example], config: TrainCo
     """Compute the served model's maps of films with the sharpness and tone of another of them: (n, h, w) float32."""
     films = load(examples, SIZE)
     others = films[np.random.default_rng(SPLIT_SEED).permutation(len(films))]
-    return np.stack([served.look(acquire_like(*pair))[0] for pair in zip(films, others, strict=True)])
+    return _look(served, map(acquire_like, films, others))
 
 
 def _measure_pointing(maps: np.ndarray, examples: Sequence[Example], scale: Mapping) -> dict | None:
@@ -134,12 +134,13 @@ def agrees(model: keras.Model, served: Served, validation: Sequence[Example], co
 
 def _read_maps(served: Served, examples: Sequence[Example], config: TrainConfig) -> np.ndarray:
     """Compute the served model's maps of logits: (n, h, w) float32."""
+    return _look(served, (decode(example.path.read_bytes(), config.size).pixels for example in examples))
 
-    def look(example: Example) -> np.ndarray:
-        return served.look(decode(example.path.read_bytes(), config.size).pixels)[0]
 
+def _look(served: Served, films: Iterable[np.ndarray]) -> np.ndarray:
+    """Compute the maps (n, h, w) float32 of films, in a thread for each core."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(pool.map(look, examples)))
+        return np.stack(list(pool.map(lambda film: served.look(film)[0], films)))
 
 
 def _compute_logits(model: keras.Model, examples: Sequence[Example], config: TrainConfig) -> np.ndarray:

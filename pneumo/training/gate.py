@@ -87,7 +87,7 @@ def teach(
         row = fit_row(frontal, find_directions(np.concatenate([*frontal.values()]), COMPONENTS, seed))
         arrays |= {"populations": np.array(row.names), "population_weights": row.weights, "population_bias": row.bias}
         test = {name: parts["internal_test"] for name, parts in films.items()}
-        told["populations"] = measure_row(row, test, features)
+        told["populations"] = measure_row(row, test, seen)
         told["unlike"] = _measure_unlike(
             frontal, groups, known, {name: seen(pick(x, MEASURED)) for name, x in test.items()}
         )

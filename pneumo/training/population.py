@@ -99,16 +99,17 @@ def fit_row(taught: Mapping[str, np.ndarray], project: np.ndarray) -> Row:
     return Row(names, weights.astype(np.float32), (bias - origin @ weights).astype(np.float32))
 
 
-def measure_row(row: Row, films: Mapping[str, np.ndarray], features: Callable[[np.ndarray], np.ndarray]) -> dict:
+def measure_row(row: Row, films: Mapping[str, np.ndarray], seen: Callable[[list[np.ndarray]], np.ndarray]) -> dict:
     """Measure the row on (n, S, S) uint8 films of each population that taught nothing, changed as CHANGES has it.
 
-    By change and population: `n`, the share that is `right`, and the share that is `unclear`, below SURE.
+    `seen` makes the features (n, d) of films. By change and population: `n`, the share that is `right`, and the share
+    that is `unclear`, below SURE.
     """
     measured = {}
     for change, changed in CHANGES.items():
         measured[change] = {}
         for name, some in films.items():
-            shares = [row.shares(features(np.ascontiguousarray(changed(film)))) for film in pick(some, MEASURED)]
+            shares = [row.shares(x) for x in seen([changed(film) for film in pick(some, MEASURED)])]
             measured[change][name] = {
                 "n": len(shares),
                 "right": float(np.mean([max(share, key=share.get) == name for share in shares])),

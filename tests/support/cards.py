@@ -51,7 +51,7 @@ def describe_adults():
         "metrics": dict.fromkeys(HELD_OUT, evaluate(target, probability, threshold, patients)),
         "strata": dict.fromkeys(HELD_OUT, measure_strata(films, probability, threshold, patients)),
         "pointing": dict.fromkeys(HELD_OUT, pointing),
-        "changes": measure_changes(lambda film: float(film.mean()), grey, 110.0, range(5)),
+        "changes": measure_changes(lambda films: np.mean(films, (1, 2)), grey, 110.0, range(5)),
         "agreement": {"n": 40, "auc_float": 0.9, "auc_served": 0.875, "same_label": 0.975},
         "heatmap": {"floor": 1.0, "scale": 2.0, "rule": "by hand"},
     }
