@@ -130,6 +130,7 @@ def _train_positions(train: list[Example], validation: list[Example], folder: Pa
                 make_views(validation, config, folder), validation, config.options["sharpness"], config.batch
             )
             drawn = Drawn(views, train, weights, list_cells(train), config.batch, config.epoch_steps, config.seed)
+            keras.utils.set_random_seed(config.seed)  # whether the views were made now or lay there
             model = _build_tail(config)
             ends = {name: model.get_layer(name).output for name in (networks.LOGIT_NAME, networks.MAP_NAME)}
             learner = keras.Model(model.input, ends)
