@@ -171,7 +171,7 @@ def test_a_model_whose_preprocessing_is_not_installed_says_so_at_the_start(monke
 
 
 @pytest.mark.parametrize(
-    "changes, shown",
+    ("changes", "shown"),
     [
         ({}, True),
         ({"output_shape": (1, 1, 1, 1)}, False),
