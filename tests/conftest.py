@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pneumo.films.film import squash
+from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
 from tests.support.films import SAMPLES, MeanGrey
 
@@ -30,6 +31,15 @@ def mean_grey():
 def predictor():
     """The shipped model; tests must not depend on its numbers."""
     return Predictor()
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """The path of weights of all of VGG-16 to begin a training with: the shipped model's."""
+    card, path = read_card(roles=("base", "top")), tmp_path_factory.mktemp("weights") / "some.base.npz"
+    with np.load(card.file("base")) as frozen, np.load(card.file("top")) as trained:
+        np.savez(path, **(dict(frozen) | dict(trained)))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,16 @@ class Card:
 
     @property
     def has_map(self) -> bool:
-        """False for networks that flatten the film: their output has one position, which is no map."""
-        return math.prod(self.output_shape) > 1
+        """Whether the heat map may be shown.
+
+        Not that of a network that flattens the film: one position is no map. Nor that of a population where it is not
+        sure to point better than chance: the interval of `pointing` on validation's films with boxes must lie above
+        `chance`. Where no radiologist drew boxes, nobody knows, and the map is shown.
+        """
+        checked = self.contents.get("pointing") or {}
+        boxed = (checked.get("validation") or {}).get("all films")
+        beats_chance = not boxed or boxed["intervals"]["pointing"][0] > boxed["chance"]
+        return math.prod(self.output_shape) > 1 and beats_chance
 
     @property
     def threshold(self) -> float:

@@ -40,6 +40,7 @@ class Prediction:
     - `distance`: from the films that the model learned from or the site's own; beyond 1 a film is unlike them.
     - `refused`: the gate or the file's header refused the film, and it was read only because of `force`.
     - `logit_map` (h, w) float32, `strengths` (h, w) float32 in 0..1: the heat map before and after scaling.
+    - `has_map`: the heat map may be shown, see `Card.has_map`.
     """
 
     label: str
@@ -56,15 +57,16 @@ class Prediction:
     film: Film = field(repr=False)
     logit_map: np.ndarray = field(repr=False)
     strengths: np.ndarray = field(repr=False)
+    has_map: bool = field(repr=False)
 
     def to_json(self) -> dict:
         """Return the members of `/predict`'s answer, without heat map and request id."""
-        hidden = ("distance", "refused", "film", "logit_map", "strengths")
+        hidden = ("distance", "refused", "film", "logit_map", "strengths", "has_map")
         return {key: value for key, value in self.__dict__.items() if key not in hidden}
 
     def overlay(self) -> Image.Image | None:
-        """Draw the regions that raised the probability, clear elsewhere; None where the model has no map."""
-        if self.logit_map.size == 1:  # see Card.has_map
+        """Draw the regions that raised the probability, clear elsewhere; None where there is no map to show."""
+        if not self.has_map:
             return None
         return heatmap.draw_overlay(self.strengths, self.film.width, self.film.height)
 
@@ -145,6 +147,7 @@ class Predictor:
             film=film,
             logit_map=logit_map,
             strengths=heatmap.to_strengths(logit_map, card.heatmap_floor, card.heatmap_scale),
+            has_map=card.has_map,
         )
 
     def _check_advice(self, gate: Gate, verdict: Verdict, pixels: np.ndarray) -> Verdict:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from pneumo.data import augment, changes
+from pneumo.errors import PneumoError
 from pneumo.model.card import sha256
 from pneumo.training import networks
 from pneumo.training.batches import Batches
@@ -45,8 +46,19 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
 
 
 def load_base(model: keras.Model, config: TrainConfig) -> None:
-    """Give the layers of `model` the base's weights, where the base has them."""
+    """Give the convolutions of `model` the base's weights.
+
+    Raises:
+        PneumoError: the base lacks some. A published base has the frozen ones alone.
+    """
+    names = [layer.name for layer in model.layers if layer.name in networks.CONV_NAMES]
     if config.base_weights == IMAGENET:
         networks.load_imagenet(model)
     else:
-        networks.load_layers(model, config.base_weights, [layer.name for layer in model.layers])
+        missing = set(names) - networks.list_layers(config.base_weights)
+        if missing:
+            raise PneumoError(
+                f"Expected weights of VGG-16's convolutions in {config.base_weights.name}, received none of "
+                f"{', '.join(sorted(missing))}."
+            )
+        networks.load_layers(model, config.base_weights, names)

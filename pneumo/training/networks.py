@@ -188,6 +188,12 @@ def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> 
     unfinished.replace(path)
 
 
+def list_layers(path: Path) -> set[str]:
+    """The names of the layers whose weights `path` holds."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {key.rsplit("/", 1)[0] for key in stored.files}
+
+
 def load_layers(model: keras.Model, path: Path, names: Sequence[str] | None = None) -> None:
     """Set the layers of `model` whose weights `path` holds: all of them, or those in `names`.
 

@@ -22,11 +22,12 @@ from pneumo.model.served import Served
 from pneumo.training import networks
 from pneumo.training.bases import describe_base
 from pneumo.training.export import export
+from pneumo.training.features import load_base
 from pneumo.training.figures import agrees, measure
 from pneumo.training.gate import teach
 from pneumo.training.pictures import list_files, read_others, read_pictures
 from pneumo.training.population import sort_by_population
-from pneumo.training.recipes import IMAGENET, TrainConfig
+from pneumo.training.recipes import TrainConfig
 from pneumo.training.statements import CHILD, state
 from pneumo.training.train import Trained, make_receipt
 
@@ -71,7 +72,7 @@ def _publish(
     roles = ("served", "gate", *(("base",) if config.network == "vgg16" else ()), "top")
     suffixes = {"served": ".tflite", "gate": ".gate.npz", "base": ".base.npz", "top": ".top.npz"}
     files = {role: path.with_suffix(suffixes[role]) for role in roles}
-    _write_base(config, files.get("base"))
+    _write_base(trained, config, files.get("base"))
     contents = _begin_card(config, path, base_name, recipe)
     shuffled = [parts["train"][i] for i in np.random.default_rng(config.seed).permutation(len(parts["train"]))]
     model = _write_top(trained, config, files)
@@ -99,14 +100,13 @@ def _publish(
     _write_card(contents, path, tuple(files))
 
 
-def _write_base(config: TrainConfig, path: Path | None) -> None:
-    """Write VGG-16's base weights to `path`; a network without a base has none."""
-    if path and config.base_weights == IMAGENET:
+def _write_base(trained: Trained, config: TrainConfig, path: Path | None) -> None:
+    """Write those of the base's weights that training left as they were; a network without a base has none."""
+    if path:
         model = networks.vgg16(config.size)
-        networks.load_imagenet(model)
-        networks.save_layers(networks.take_layers(model, networks.CONV_NAMES), path, "float16")
-    elif path:
-        shutil.copyfile(config.base_weights, path)
+        load_base(model, config)
+        frozen = [name for name in networks.CONV_NAMES if name not in trained.layers]
+        networks.save_layers(networks.take_layers(model, frozen), path, "float16")
 
 
 def _begin_card(config: TrainConfig, path: Path, base_name: str, recipe: str | None) -> dict:

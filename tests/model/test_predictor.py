@@ -13,6 +13,7 @@ from PIL import Image
 
 from pneumo.errors import ModelError, OperatingPointError
 from pneumo.films.images import decode
+from pneumo.model import heatmap
 from pneumo.model.card import describe_file, read_card
 from pneumo.model.predictor import Predictor
 from tests.support.films import SAMPLES, MeanGrey
@@ -22,6 +23,10 @@ def png(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def pointing(least, chance):
+    return {"pointing": {"validation": {"all films": {"chance": chance, "intervals": {"pointing": [least, 0.9]}}}}}
 
 
 @pytest.fixture
@@ -41,13 +46,13 @@ def card_copy(tmp_path):
     return copy
 
 
-def test_the_mean_of_the_map_is_the_logit(predictor):
-    card = predictor.card
+def test_the_smooth_maximum_of_the_map_is_the_logit(predictor):
     for path in SAMPLES:
         prediction = predictor.predict(path.read_bytes())
+        card = predictor.card.for_population(prediction.population["name"])
         assert (1, *prediction.logit_map.shape, 1) == card.output_shape
         assert prediction.logit_map.dtype == np.float32
-        logit = prediction.logit_map.mean(dtype=np.float64)
+        logit = heatmap.pool(prediction.logit_map, card.sharpness)
         by_hand = 1 / (1 + math.exp(-(card.slope * logit + card.intercept)))
         assert prediction.probability == pytest.approx(by_hand, abs=1e-6)
         assert prediction.label == ("PNEUMONIA" if prediction.probability >= prediction.threshold else "NORMAL")
@@ -165,13 +170,23 @@ def test_a_model_whose_preprocessing_is_not_installed_says_so_at_the_start(monke
         Predictor(read_card())
 
 
-def test_without_a_map_there_is_no_overlay(mean_grey, monkeypatch):
-    film = SAMPLES[0].read_bytes()
-    assert mean_grey.predict(film).overlay() is not None
-    look = mean_grey.look
-    monkeypatch.setattr(mean_grey, "look", lambda pixels: (look(pixels)[0][:1, :1], *look(pixels)[1:]))
-    prediction = mean_grey.predict(film)
-    assert prediction.overlay() is None
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, True),
+        ({"output_shape": (1, 1, 1, 1)}, False),
+        ({"contents": {"pointing": None}}, True),
+        ({"contents": {"pointing": {"validation": None, "internal_test": None}}}, True),  # no boxes: nobody knows
+        # Wilson's interval of 10 in 15 films begins at 0.42, of 3 in 15 at 0.07
+        ({"contents": pointing(0.42, 0.09)}, True),
+        ({"contents": pointing(0.07, 0.09)}, False),
+    ],
+)
+def test_a_map_is_shown_unless_it_may_point_no_better_than_chance(mean_grey, monkeypatch, changes, shown):
+    monkeypatch.setattr(mean_grey, "card", replace(mean_grey.card, **changes))
+    prediction = mean_grey.predict(SAMPLES[0].read_bytes())
+    assert (prediction.overlay() is not None) == shown
+    assert "has_map" not in prediction.to_json()
 
 
 def test_warnings_of_the_preprocessing_reach_the_reader(mean_grey, monkeypatch):

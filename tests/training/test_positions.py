@@ -1,16 +1,17 @@
 """What positions are taught, by hand; batches that follow the films' weights; a run on a few films that resumes."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from pneumo.data.dataset import Example
+from pneumo.errors import PneumoError
 from pneumo.evaluation.pointing import cover
-from pneumo.model.card import read_card
+from pneumo.training import networks
 from pneumo.training import views as views_module
+from pneumo.training.features import load_base
 from pneumo.training.positions import (
     INSIDE,
     POINTING,
@@ -114,8 +115,17 @@ def few(tiny_chest_xray):
     ]
 
 
-def test_a_killed_run_goes_on(few, tmp_path, monkeypatch):
-    base = read_card(roles=("base",)).file("base")
+def test_a_base_without_a_convolution_is_refused(base, tmp_path):
+    with np.load(base) as whole:
+        np.savez(
+            tmp_path / "frozen.npz", **{name: whole[name] for name in whole if not name.startswith("block5_conv3")}
+        )
+    config = replace(SHIPPED, base_weights=tmp_path / "frozen.npz", size=32)
+    with pytest.raises(PneumoError, match=r"in frozen\.npz, received none of block5_conv3\.$"):
+        load_base(networks.tail(32, config.frozen, **config.options), config)
+
+
+def test_a_killed_run_goes_on(few, base, tmp_path, monkeypatch):
     config = replace(SHIPPED, base_weights=base, size=32, film_size=32, batch=4, epochs=2, epoch_steps=2, views=1)
     made = []
     monkeypatch.setattr(views_module, "CHUNK", 8)
@@ -141,8 +151,7 @@ def test_a_killed_run_goes_on(few, tmp_path, monkeypatch):
         assert name in whole.histories["top"]
 
 
-def test_views_are_the_films_as_they_are_unless_counted(few, tmp_path):
-    base = Path(read_card(roles=("base",)).file("base"))
+def test_views_are_the_films_as_they_are_unless_counted(few, base, tmp_path):
     config = replace(SHIPPED, base_weights=base, size=32, film_size=32)
     plain = make_views(few, config, tmp_path / "run")
     assert plain.film.tolist() == list(range(12))

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from app import create_app
 from pneumo.cli.main import main
 from pneumo.data import dataset
-from pneumo.model.card import MODELS, read_card
+from pneumo.model.card import MODELS, read_card, sha256
 from pneumo.model.predictor import Predictor
 from pneumo.training import networks, publish
 from pneumo.training.batches import Batches
@@ -25,14 +25,14 @@ def literal(value):
 
 
 @pytest.fixture(scope="module")
-def executed(tiny_chest_xray, tmp_path_factory):
-    """The notebook, executed from top to bottom on a few dozen films, on the shipped base."""
+def executed(tiny_chest_xray, base, tmp_path_factory):
+    """The notebook, executed from top to bottom on a few dozen films."""
     folder = tmp_path_factory.mktemp("notebook")
     parameters = {
         "data": tiny_chest_xray,
         "sources": [],
         "run": folder / "run",
-        "base_weights": read_card(roles=("base",)).file("base"),
+        "base_weights": base,
         "card": folder / "models" / "tiny.json",
         "epochs": 1,
         "epoch_steps": 1,
@@ -70,12 +70,15 @@ def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray
     assert card.contents["agreement"]["n"] == card.contents["metrics"]["internal_test"]["n"]
 
 
-def test_card_says_what_it_was_made_of(executed):
+def test_card_says_what_it_was_made_of(executed, base):
     contents = json.loads((executed / "models" / "tiny.json").read_text())
     assert contents["receipt"]["command"].startswith("pneumo train")
-    base = read_card(roles=()).contents["files"]["base"]
-    assert contents["receipt"]["base"] == {"file": base["file"], "sha256": base["sha256"]}
-    assert f"--base {base['file']} " in contents["receipt"]["command"]
+    assert contents["receipt"]["base"] == {"file": base.name, "sha256": sha256(base)}
+    assert f"--base {base.name} " in contents["receipt"]["command"]
+    with np.load(executed / "models" / contents["files"]["base"]["file"]) as frozen, np.load(base) as whole:
+        assert "block4_conv2/0" in frozen
+        assert "block4_conv3/0" not in frozen
+        np.testing.assert_array_equal(frozen["block4_conv2/0"], whole["block4_conv2/0"])
     assert set(contents["data"]["parts"]) == set(dataset.PARTS)
     for point in contents["operating_points"].values():
         assert point["rule"].endswith("on validation")
@@ -84,7 +87,7 @@ def test_card_says_what_it_was_made_of(executed):
     assert confusion["tp"] / (confusion["tp"] + confusion["fn"]) >= 0.97
 
 
-def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monkeypatch):
+def test_headless_training_repeats_the_notebook(executed, base, tiny_chest_xray, monkeypatch):
     """Its run lies beside the notebook's: they share what the frozen blocks made of the films."""
     given = []
 
@@ -94,9 +97,8 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
 
     monkeypatch.setattr(publish, "publish", published)
     features = set((executed / "features").iterdir())
-    base = str(read_card(roles=("base",)).file("base"))
     arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(executed / "headless"), "--epochs", "1"]
-    arguments += ["--epoch-steps", "1", "--base", base]
+    arguments += ["--epoch-steps", "1", "--base", str(base)]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "internal test of" in result.output
