@@ -14,7 +14,7 @@ from pneumo import LABELS
 from pneumo.data.dataset import OTHER
 from pneumo.errors import RunError
 from pneumo.evaluation.faithfulness import describe_drops
-from pneumo.evaluation.subgroups import ALL
+from pneumo.evaluation.subgroups import ALL, READ
 from pneumo.films.images import decode
 from pneumo.model.card import MODELS, POINTS, Card, read_card
 from pneumo.model.heatmap import describe_coverage
@@ -91,8 +91,8 @@ def _trace(text: str, name: str) -> Measured:
 def describe_populations(card: Card) -> list[dict]:
     """What the pages tell of each population, with the card's members of its own as `contents`.
 
-    `alone` are all films of its internal test if some of them are OTHER, and `pointing` is where the heat map points on
-    those with boxes; each else None.
+    `alone` are the films of its internal test that a radiologist read, or all, if some of them are OTHER, and `pointing`
+    is where the heat map points on those with boxes; each else None.
     """
     described = []
     for name in card.populations:
@@ -100,6 +100,7 @@ def describe_populations(card: Card) -> list[dict]:
         contents = _trace(json.dumps(own.contents), "card")
         part = contents["data"]["parts"]["internal_test"]
         labels = [label for label in (*LABELS, OTHER) if label in part]
+        strata = contents["strata"]["internal_test"]
         counted = ((words, contents["data"]["parts"][key]) for key, words in PARTS.items())
         parts = ((words, of["n"], *(of[one] for one in labels), of["patients"]) for words, of in counted)
         described.append(
@@ -110,7 +111,7 @@ def describe_populations(card: Card) -> list[dict]:
                 "contents": contents,
                 "part": part,
                 "parts": [("", "films", *labels, "patients"), *parts],
-                "alone": contents["strata"]["internal_test"][ALL] if OTHER in labels else None,
+                "alone": strata.get(READ, strata[ALL]) if OTHER in labels else None,
                 "pointing": ((contents.get("pointing") or {}).get("internal_test") or {}).get(ALL),
                 "prevalence": tabulate_prevalence(contents),
                 "open_films": count_open_films(own),

@@ -167,6 +167,7 @@ SHIPPED = TrainConfig(
     acquisition=0.6,
     views=2,
     epochs=7,
+    optimizer="AdamW",
     rate=2.5e-4,
     tune_epochs=0,
     batch=64,

@@ -71,7 +71,7 @@ def test_pages_tell_of_each_population_of_a_card(tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, "card", (str(write_card_of_two(tmp_path)), "pneumo train"))
     texts = {path.name: text for path, text in document.write_pages().items()}
     numbers = texts["README.md"].split("<!-- numbers -->")[1].split("<!-- /numbers -->")[0]
-    assert " children | 40 of 39 adults |" in numbers
+    assert " films of children | 40 films of adults |" in numbers
     assert "| AUC against films labelled NORMAL alone | no others | 1.000 (1.000 to 1.000) |" in numbers
     assert "radiologist's box | not measured | 0.750 (0.301 to 0.954), chance 0.250 |" in numbers
     children, adults = texts["results.md"].split("## Children\n")[1].split("## Adults\n")
