@@ -29,7 +29,6 @@ RULES = {
 }
 STEP = 0.0001
 LOWEST, HIGHEST = STEP, 1 - STEP  # a threshold of 0 or 1 has no logit, and with it no heat map
-TIES = 1e6  # the mean of the figures decides only between thresholds whose worst figure is the same
 CONFIDENCE = 0.95  # one-sided, of the thresholds that are certain
 
 
@@ -86,8 +85,9 @@ def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: S
     candidates = np.unique([_step_above(value) for value in np.concatenate(ill + well)] + [LOWEST])
     figures = [1 - np.searchsorted(films, candidates) / len(films) for films in ill]
     figures += [np.searchsorted(films, candidates) / len(films) for films in well]
-    value = np.min(figures, axis=0) + np.mean(figures, axis=0) / TIES
-    best = np.flatnonzero(value >= value.max() - 1e-9)
+    worst, mean = np.min(figures, axis=0), np.mean(figures, axis=0)
+    mean[worst < worst.max() - 1e-9] = 0
+    best = np.flatnonzero(mean >= mean.max() - 1e-9)
     return float(np.clip(candidates[best[len(best) // 2]], LOWEST, HIGHEST))
 
 

@@ -91,8 +91,8 @@ def _trace(text: str, name: str) -> Measured:
 def describe_populations(card: Card) -> list[dict]:
     """What the pages tell of each population, with the card's members of its own as `contents`.
 
-    `alone` are the films of its internal test that a radiologist read, or all, if some of them are OTHER, and `pointing`
-    is where the heat map points on those with boxes; each else None.
+    `alone` are the films of its internal test that a radiologist read, or all, if some of them are OTHER; `pointing` is
+    where the heat map points on those with boxes; each else None.
     """
     described = []
     for name in card.populations:

@@ -17,13 +17,11 @@ from pneumo.errors import PneumoError
 from pneumo.evaluation.audit import NAMED, audit, measure_explained, measure_separation, state_verdict
 from pneumo.evaluation.matching import (
     MIN_PATIENTS,
-    MOST,
     TOLD,
     describe_told,
     find_contradicted,
     match,
     score_acquisition,
-    weigh,
 )
 from pneumo.reports.pages import ATTRIBUTION
 from pneumo.reports.tables import align, tabulate_model
@@ -56,21 +54,6 @@ def test_matching_gives_both_classes_of_a_stratum_the_same_weight():
     assert twice[:4] == pytest.approx([1 / 2, 1 / 2, 1 / 2, 3 * 1 / 2]), (
         "a film that is drawn three times is three films"
     )
-
-
-def test_films_whose_acquisition_contradicts_their_label_weigh_more():
-    # of 9 normals and 9 pneumonias one each looks like the other: only these two share a stratum
-    target = np.repeat([0, 1], 9)
-    score = np.where(target == 1, 0.9, -0.9)
-    score[0], score[-1] = 0.1, 0.1
-    mixed = np.full(9, 0.5)  # half of the weight of a film, and nothing for matching
-    mixed[0] = 0.5 + 0.5 * 9  # all that matching gives to the class
-    expected = mixed / mixed.mean()
-    np.testing.assert_allclose(weigh(target, score, 0.5), np.r_[expected, expected[::-1]], rtol=1e-6)
-    many = weigh(np.repeat([0, 1], 99), np.r_[0.1, np.full(98, -0.9), np.full(98, 0.9), 0.1], 0.5)
-    assert many[0] == pytest.approx(MOST / np.mean([MOST, *[0.5] * 98]))
-    np.testing.assert_array_equal(weigh(target, score, 0.0), 1)
-    np.testing.assert_array_equal(weigh(target, 9 * target, 0.5), 1)  # no stratum is shared
 
 
 def test_the_view_counts_as_acquisition_where_labels_csv_tells_it():

@@ -208,7 +208,8 @@ def test_card_tells_how_many_are_refused(predictor):
     for population in ("child", "adult"):
         assert measured[f"internal_test, {population}"]["refused"] <= 0.01
     assert measured["frontal films elsewhere"]["refused"] <= 0.02
-    assert measured["other pictures"]["refused"] >= 0.98
+    for kind in ("lateral", "ct", "body_part", "photograph"):
+        assert measured[kind]["refused"] >= 0.98
     drawn = measured["drawn pictures"]
     assert drawn["refused"] >= 0.99
     assert drawn["doubtful"] == 1  # what is not refused is doubted

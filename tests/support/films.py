@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pneumo.films.film import squash
-from pneumo.model.card import Card, find_card
+from pneumo.model.card import Card, find_card, merge_population
 from pneumo.model.gate import Gate
 from pneumo.model.population import Population, Row
 from pneumo.model.predictor import Predictor
@@ -42,7 +42,7 @@ class MeanGrey(Predictor):
     unlike = -5.0
 
     def __init__(self, threshold=0.5):
-        contents = json.loads(find_card("vgg16-chest-xray").read_text())
+        contents = merge_population(json.loads(find_card("vgg16-chest-xray").read_text()), "child")
         contents |= {"name": "mean-grey", "version": "1"}
         thresholds = {"screening": threshold / 2, "balanced": threshold, "specific": (1 + threshold) / 2}
         self.card = Card(
