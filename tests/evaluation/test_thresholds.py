@@ -37,8 +37,8 @@ def find_worst(target, probability, threshold, strata=None):
 
 def test_points_by_their_rules():
     # pneumonias at 0.001 … 1.000, normals at 0.0001 … 0.1000: 990 of 1000 found, 980 of 1000 below. From 0.0910 on 909
-    # normals lie below, up to 0.0920 909 pneumonias are found: elsewhere one of the two is fewer. At 0.0920 most normals
-    # lie below
+    # normals lie below, up to 0.0920 909 pneumonias are found: elsewhere one of the two is fewer. Of these thresholds
+    # most normals lie below 0.0920
     target = np.repeat([1, 0], 1000)
     probability = np.r_[np.arange(1, 1001) / 1000, np.arange(1, 1001) / 10000]
     assert choose_points(target, probability) == {"screening": 0.011, "balanced": 0.092, "specific": 0.0981}
