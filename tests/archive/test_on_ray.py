@@ -12,9 +12,16 @@ from tests.support.server import HOST
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Ray on this machine, with two CPUs; it tells its makers nothing."""
+def cluster(tmp_path_factory):
+    """Ray on this machine, with two CPUs; it tells its makers nothing.
+
+    Each of Ray's processes imports jsonschema, which imports rfc3987_syntax where some other package has brought it:
+    three seconds each, and Ray gives up after 15. Here they do not find it.
+    """
+    hidden = tmp_path_factory.mktemp("hidden")
+    (hidden / "rfc3987_syntax.py").write_text("raise ImportError")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(hidden))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
             num_cpus=2,
