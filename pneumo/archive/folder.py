@@ -1,14 +1,11 @@
 """The folder in which parts lie, on this machine or behind a URL: a file appears in it whole, or not at all."""
 
 import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from pneumo.archive.remote import Remote, is_url, network_errors, open_filesystem
 from pneumo.errors import RunError
+from pneumo.files import write_whole
 
 
 class LocalFolder:
@@ -35,7 +32,7 @@ class LocalFolder:
         Raises:
             RunError: the disk is full, or another reason of the system's.
         """
-        with replacing(self.path / name) as stream:
+        with write_whole(self.path / name) as stream:
             stream.write(data)
         for left in self.path.glob(f".{name}.*"):
             left.unlink(missing_ok=True)
@@ -72,30 +69,6 @@ class RemoteFolder:
             self.filesystem.pipe_file(f"{self.path}/{name}", data)
         except network_errors() as error:
             raise RunError(f"{self.url}/{name} cannot be written: {error}.") from None
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of `path` at the end of the block, if nothing was raised.
-
-    Raises:
-        RunError: the disk is full, or another reason of the system's.
-    """
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with new.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(path)
-    except OSError as error:
-        if error.filename not in (None, str(new)):  # of another file, read in the block
-            raise
-        if isinstance(error, FileNotFoundError) and path.exists():  # who wrote the same meanwhile has removed ours
-            return
-        raise RunError(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def open_folder(where: str) -> LocalFolder | RemoteFolder:

@@ -58,6 +58,11 @@ def find_films(
         yield from read_list(path, shard)
 
 
+def to_film(name: str) -> Film:
+    """Return the film of a path or URL."""
+    return Remote(name) if is_url(name) else Path(name)
+
+
 def read_list(path: str, shard: Shard) -> Iterator[Film]:
     """Read the names of films, one a line, of which this shard takes its own. "-" is the standard input.
 
@@ -68,7 +73,7 @@ def read_list(path: str, shard: Shard) -> Iterator[Film]:
         try:
             for line in lines:
                 if (name := line.rstrip("\r\n")) and shard.owns(name):
-                    yield Remote(name) if is_url(name) else Path(name)
+                    yield to_film(name)
         except UnicodeDecodeError:
             raise RunError(f"Expected a list of films in UTF-8, one a line, received other bytes in {path}.") from None
 

@@ -27,7 +27,9 @@ def open_filesystem(url: str) -> "tuple[AbstractFileSystem, str]":
     try:
         from fsspec.core import url_to_fs
 
-        return url_to_fs(url, use_listings_cache=False)
+        # s3fs asks for the size of every file first, unless it reads a file in one piece
+        whole = {"max_concurrency": 1} if url.startswith("s3://") else {}
+        return url_to_fs(url, use_listings_cache=False, **whole)
     except (ImportError, ValueError) as error:
         raise RunError(f"{url} cannot be opened: {error}. `pip install 'pneumo[cloud]'` brings s3://.") from None
 

@@ -82,10 +82,11 @@ def merge(parts: str, out: Path, figure: Path | None, model: str | None) -> None
 
     OUT is CSV or Parquet, as the parts are. It appears once all shards are finished.
     """
-    from pneumo.archive.folder import open_folder, replacing
+    from pneumo.archive.folder import open_folder
     from pneumo.archive.parts import find_finished
     from pneumo.archive.rows import check_writable, join
     from pneumo.archive.summary import draw, summarise
+    from pneumo.files import write_whole
     from pneumo.model.card import find_card, read_card
     from pneumo.model.profile import apply_settings
 
@@ -94,8 +95,7 @@ def merge(parts: str, out: Path, figure: Path | None, model: str | None) -> None
     if out.suffix != f".{finished.kind}":
         raise click.UsageError(f"Expected a name that ends in .{finished.kind}, as the parts do, received {out.name}.")
     check_writable(out, click.format_filename(out), finished.kind)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as stream:
+    with write_whole(out) as stream:
         summary = summarise(join((folder.read(name) for name in finished.parts), finished.kind, stream))
     card = apply_settings(read_card(find_card(model), roles=()))
     if card.sha256 != finished.settings["model"]["sha256"]:

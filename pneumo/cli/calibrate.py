@@ -145,7 +145,7 @@ def _print(card: "Card", target: "np.ndarray", logit: "np.ndarray", calibration:
 
 def _write_table(profile: Path, rows: list[dict]) -> None:
     """Write all thresholds as NAME.thresholds.csv beside the profile, shares with 4 decimals and yields with 1."""
-    from pneumo.model.profile import write_whole
+    from pneumo.files import write_whole
 
     def show(name: str, value: float | None) -> str:
         return "" if value is None else f"{value:.1f}" if name.endswith("tives") else f"{value:.4f}"
@@ -154,5 +154,6 @@ def _write_table(profile: Path, rows: list[dict]) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(rows[0])
     writer.writerows([show(name, value) for name, value in row.items()] for row in rows)
-    write_whole(path, table.getvalue())
+    with write_whole(path) as stream:
+        stream.write(table.getvalue().encode())
     click.echo(f"thresholds: {path} has all {len(rows)} of them")

@@ -44,6 +44,8 @@ def show(predictor: "Predictor", examples: "Sequence[Example]") -> "tuple[list[s
 
 def write_json(out: Path, result: dict) -> None:
     """Write all numbers of a measurement, whole or not at all, making the folder if there is none."""
-    from pneumo.model.profile import write_whole
+    from pneumo.files import write_whole
 
-    write_whole(out, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with write_whole(out) as stream:
+        stream.write(text.encode())

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo.errors import ModelError, RunError
+from pneumo.errors import ModelError
+from pneumo.files import write_whole
 from pneumo.model.card import Card, read_json, read_points
 from pneumo.model.gate import Site
 from pneumo.model.population import Population
@@ -42,23 +43,9 @@ def write_profile(path: Path, card: Card, points: dict[str, dict], films: dict[s
     if own.site:
         centre = [round(value, 5) for value in own.site.centre.tolist()]
         contents["gate"] = {"reach": own.site.reach, "centre": centre}
-    write_whole(path, json.dumps(contents, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file as UTF-8, whole or not at all: what was there before stays until the new file is complete.
-
-    Raises:
-        RunError: the disk is full, or another reason of the system's.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+    text = json.dumps(contents, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with write_whole(path) as stream:
+        stream.write(text.encode())
 
 
 def apply_profile(card: Card, path: Path) -> Card:

@@ -2,11 +2,11 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,32 @@ from pyarrow import parquet
 from pneumo.archive import parts
 from pneumo.archive.folder import LocalFolder
 from pneumo.archive.rows import COLUMNS
-from tests.support.cli import rows, run, write_killed
+from tests.support.cli import by_file, rows, run, texts
 
 ROOT = Path(__file__).parents[2]
+# The command with the model that says the mean grey, in a process of its own; it first acts on each film.
+COMMAND = """
+import os, signal, time
+from pathlib import Path
+from pneumo.archive import parts
+from pneumo.cli import films as cli_films, main as cli
+from tests.support.films import MeanGrey
+
+def act(grey):
+    {act}
+
+class Acting(MeanGrey):
+    def look(self, pixels):
+        act(pixels[0, 0])
+        return super().look(pixels)
+
+cli_films.load, parts.FILMS = lambda model: Acting(), 4
+cli.main()
+"""
+KILL = "if grey == {deadly}: os.kill(os.getpid(), signal.SIGKILL)"
+# So both processes have seen that the first part is not there, and begun to read it.
+MEET = """Path(f"begun-{os.getpid()}").touch()
+    while len(list(Path().glob("begun-*"))) < 2: time.sleep(0.01)"""
 
 
 pytestmark = pytest.mark.usefixtures("grey_card")
@@ -35,8 +58,11 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def by_file(table):
-    return sorted(table, key=lambda row: row["file"])
+def start(act, *arguments):
+    """Start the command in this folder."""
+    command = [sys.executable, "-c", COMMAND.format(act=act), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def test_shards_together_are_the_unsharded_table(films, tmp_path):
@@ -53,8 +79,7 @@ def test_shards_together_are_the_unsharded_table(films, tmp_path):
     read_shards(films, tmp_path / "parquet", "--parquet")
     assert run("merge", tmp_path / "parquet", tmp_path / "three.parquet").exit_code == 0
     table = parquet.read_table(tmp_path / "three.parquet").to_pylist()
-    texts = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in table]
-    assert by_file(texts) == by_file(whole)
+    assert by_file(texts(table)) == by_file(whole)
     assert type(table[0]["probability"]) is float
 
 
@@ -62,15 +87,10 @@ def test_a_killed_shard_goes_on_to_the_same_files(films, tmp_path):
     read_shards(films, tmp_path / "whole")
     whole = contents(tmp_path / "whole")
     deadly = [row["file"] for row in rows_of(tmp_path / "whole", 1)][4]  # the first of the second part of shard 1
-    script = write_killed(8 * int(deadly[-6:-4]), "parts.FILMS = 4")
-    command = ["predict", films, "--parts", tmp_path / "killed", "--shard", "1/3"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, command)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL
+    act = KILL.format(deadly=8 * int(deadly[-6:-4]))
+    process = start(act, "predict", films, "--parts", "killed", "--shard", "1/3")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == -signal.SIGKILL, said
     first = next(name for name in whole if name.startswith("shard-00001-of-00003.part-00000."))
     assert contents(tmp_path / "killed") == {first: whole[first]}
     assert "shard" in run("merge", tmp_path / "killed", tmp_path / "out.csv").stderr
@@ -88,38 +108,16 @@ def rows_of(folder, shard):
     return [row for path in files for row in rows(path)]
 
 
-def test_two_processes_on_one_shard_leave_one_file(films, grey, tmp_path, monkeypatch):
-    read_shards(films, tmp_path / "alone", only=[0])
-    met, write = threading.Barrier(2), LocalFolder.write
-
-    def meet(folder, name, data):
-        met.wait(timeout=60)  # both have read the part, and neither has written it
-        write(folder, name, data)
-
-    def work():
-        arguments = (tmp_path / "both", parts.Shard(0, 3), "csv")
-        parts_of(films, grey, *arguments)
-
-    monkeypatch.setattr(LocalFolder, "write", meet)
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert contents(tmp_path / "both") == contents(tmp_path / "alone")
-    assert len([name for name in contents(tmp_path / "both") if ".part-00000." in name]) == 1
-
-
-def parts_of(films, grey, where, shard, kind):
-    """The parts of a shard as the command writes them, without the command."""
-    from pneumo.archive.listing import find_films
-    from pneumo.archive.rows import to_row
-    from pneumo.cli.films import read
-
-    settings = parts.describe_settings(grey.card, None, False, None)
-    rows = lambda chunk: [to_row(str(film), read(grey, film)) for film in chunk]  # noqa: E731
-    found = find_films([str(films)], shard=shard)
-    return parts.write_shard(LocalFolder(where), shard, found, rows, settings, kind, print)
+def test_two_processes_on_one_shard_leave_one_file(films, tmp_path):
+    run("predict", films, "--csv", tmp_path / "whole.csv")
+    both = [start(MEET, "predict", films, "--parts", "both", "--shard", "0/1") for _ in range(2)]
+    for process in both:
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, said
+        assert re.search(r"\.part-00000\.\w+\.csv is written: 4 films", said)  # by each of the two
+    assert sorted(path.suffix for path in (tmp_path / "both").iterdir()) == [".csv"] * 8 + [".json"]
+    assert run("merge", "both", "out.csv").exit_code == 0
+    assert rows(tmp_path / "out.csv") == rows(tmp_path / "whole.csv")
 
 
 def test_no_more_films_are_listed_than_a_part_has(grey, tmp_path):

@@ -35,6 +35,15 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+def texts(table):
+    """Rows of Parquet or Ray as those of CSV."""
+    return [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in table]
+
+
+def by_file(table):
+    return sorted(table, key=lambda row: row["file"])
+
+
 def rows(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
