@@ -80,13 +80,13 @@ def node(
     from pneumo.node.store import Store
     from pneumo.node.tls import make_server_tls
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s [%(levelname)s] %(message)s")
-    for name in ("pydicom", "pynetdicom", "highdicom"):  # they repeat what was sent
-        logging.getLogger(name).setLevel(logging.ERROR)
     if trust and not (certificate or to_tls):
         raise click.UsageError("Expected --certificate or --to-tls beside --trust: without them there is no TLS.")
     sender = make_sender(title, to, stow, certificate, trust, to_tls)
     tls = make_server_tls(certificate, trust) if certificate else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s [%(levelname)s] %(message)s")
+    for name in ("pydicom", "pynetdicom", "highdicom"):  # they repeat what was sent
+        logging.getLogger(name).setLevel(logging.ERROR)
     held = lock_folder(state)  # noqa: F841  until this process ends
     store = Store(state)
     working = Node(
