@@ -25,7 +25,7 @@ from pneumo.node.store import Row, Store
 log = logging.getLogger("pneumo.node")
 PAUSE = 1.0  # seconds after which a thread without work looks whether a film that failed is due
 CLEANING = 3600  # seconds between two looks at what need not be kept
-# What one film, one disk or one archive may do to an attempt: it is noted, and the film is tried again later
+# Errors of one film, of the disk or of the archive: they are noted, and the film is tried again later
 _FAILURES = (PneumoError, RuntimeError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 

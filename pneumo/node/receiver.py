@@ -1,8 +1,7 @@
-"""What arrives: C-ECHO and C-STORE. An object is acknowledged when it is on the disk, or when it is none to be read.
+"""Receive by C-ECHO and C-STORE. A film is acknowledged when it is on the disk, any other object at once.
 
 Every storage class is accepted, since a sender of whole studies gives up at the first object that is not taken. Only
-original CR and DX films are kept; the others are acknowledged, counted and forgotten, so that results which come back
-start nothing.
+original CR and DX films are kept; the others are counted and forgotten, so that results which come back start nothing.
 """
 
 import errno

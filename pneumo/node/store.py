@@ -152,7 +152,7 @@ class Store:
             self._log(state, row.caller, row.uid, row.study, outcome)
 
     def finish(self, row: Row, keep: timedelta) -> None:
-        """Say that the archive has a film's results, and delete the files unless they are kept for some days."""
+        """Note that the archive has a film's results, and delete the files unless they are kept for some days."""
         with self._change() as change:
             change("UPDATE films SET state = 'sent', error = NULL, sent = ? WHERE uid = ?", (_now(), row.uid))
             self._log("sent", row.caller, row.uid, row.study, row.outcome)

@@ -47,11 +47,11 @@ def test_rule_in_comes_first_and_no_triage_puts_a_film_back(store, put):
 
 def test_old_films_leave_the_list_unless_the_archive_lacks_their_results(store, put):
     day = 24 * 60
-    for uid, days, state in (("new", 1, "sent"), ("old", 3, "sent"), ("older", 20, "sent"), ("stuck", 20, "failed")):
+    for uid, days, state in (("new", 1, "sent"), ("old", 3, "sent"), ("older", 20, "sent"), ("stuck", 21, "failed")):
         put(uid, "uncertain", days * day, state=state)
     put("judged", "uncertain", 20 * day, verdict="agree")
     shown = {days: [entry.row.uid for entry in list_waiting(store, NOW, days)] for days in (2, 3, 30)}
-    assert shown == {2: ["stuck", "new"], 3: ["stuck", "old", "new"], 30: ["older", "stuck", "old", "new"]}
+    assert shown == {2: ["stuck", "new"], 3: ["stuck", "old", "new"], 30: ["stuck", "older", "old", "new"]}
     assert [count_older(store, NOW, days) for days in (2, 3, 30)] == [2, 1, 0]
 
 
