@@ -92,7 +92,8 @@ class Receiver:
         associations = self._entity.active_associations
         self._entity.shutdown()
         for association in associations:
-            association.join()
+            if association.requestor.primitive:  # the others never said who they are, and hold no film
+                association.join()
 
     def take(self, event: Event) -> int:
         """Take one object and return the status of the answer."""

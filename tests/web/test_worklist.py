@@ -73,10 +73,10 @@ def test_older_films_are_a_link_away(client, store, tmp_path):
     assert ("3 films waiting" in page, "older film" in page) == (True, False)
 
 
-@pytest.mark.parametrize("days", ["0", "-1", "many", "99999999999", ""])
-def test_days_are_a_number(client, days):
-    answer = client.get(f"/worklist/?days={days}", headers=KEYS)
-    assert (answer.status_code, "Expected days to be a whole number from 1 to 36500" in answer.text) == (400, True)
+def test_days_are_a_number(client):
+    for days in ("0", "-1", "many", "99999999999", ""):
+        answer = client.get(f"/worklist/?days={days}", headers=KEYS)
+        assert (answer.status_code, "Expected days to be a whole number from 1 to 36500" in answer.text) == (400, True)
 
 
 def test_a_film_s_page(client):
