@@ -147,6 +147,13 @@ def test_every_kind_of_result_is_valid(tmp_path, kind):
     assert ("Not read: " in dump.stdout) == (kind in ("refused", "unfamiliar"))
 
 
+def test_a_study_of_two_patients_is_found(tmp_path):
+    paths = [tmp_path / "1.dcm", tmp_path / "2.dcm"]
+    paths[0].write_bytes(film(1))
+    paths[1].write_bytes(film(1, SOPInstanceUID="1.2.3.4.1.4", PatientID="P2"))
+    assert any("Different PatientID for same StudyInstanceUID" in line for line in check(*paths))
+
+
 @pytest.mark.parametrize("kind", REPORTS[1:], ids=["Comprehensive", "Enhanced"])
 def test_a_report_is_valid_in_the_classes_of_older_archives(tmp_path, mean_grey, kind):
     data = film(1)
