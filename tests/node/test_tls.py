@@ -68,6 +68,7 @@ def test_films_come_and_results_go_by_tls(folder, archive, tmp_path):
         assert send("xray") == 0
         until(lambda: store.count()["films"]["sent"] == 1, "results that are sent")
         assert taken == [REPORTS[0], CAPTURE]
+    assert (node.process.returncode, "ProgrammingError" in node.log()) == (0, False)
 
 
 def test_without_trust_a_caller_needs_no_certificate(listening, caller, folder):
