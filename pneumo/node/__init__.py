@@ -9,6 +9,7 @@ report     an outcome -> a structured report (DICOM TID 1500)
 capture    an outcome -> a picture with the heat map and the figures
 results    the files of both, with UIDs that depend on film, model and profile alone
 senders    results -> the archive, by C-STORE or STOW-RS
+tls        what encrypts associations, in and out
 worklist   what the web page shows of the store
 
 It imports no Keras and nothing of the web; the web reads `store` and `worklist`.

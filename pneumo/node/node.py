@@ -25,7 +25,7 @@ from pneumo.node.store import Row, Store
 log = logging.getLogger("pneumo.node")
 PAUSE = 1.0  # seconds after which a thread without work looks whether a film that failed is due
 CLEANING = 3600  # seconds between two looks at what need not be kept
-# What one film, one disk or one archive may do to an attempt: it is noted, and the film is tried again later
+# Errors of one film, of the disk or of the archive: they are noted, and the film is tried again later
 _FAILURES = (PneumoError, RuntimeError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -69,7 +69,7 @@ class Node:
         self._options = card.operating_point(operating_point), force, card.check_population(population)
         self._to_read, self._to_send, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._work = [
-            (wake, threading.Thread(target=self._repeat, args=(work, wake, pause), daemon=True))
+            (wake, threading.Thread(None, self._repeat, f"node.{work.__name__}", (work, wake, pause), daemon=True))
             for work, wake, pause in (
                 (self.read_next, self._to_read, PAUSE),
                 (self.send_next, self._to_send, PAUSE),
@@ -88,14 +88,19 @@ class Node:
         self._to_read.set()
 
     def wait(self) -> bool:
-        """Wait until `stop` is called and what has begun is done; False if a thread has ended, which it should not."""
-        while not self._ended.wait(PAUSE):
-            if not all(thread.is_alive() for _, thread in self._work):
-                return False
-        for event, thread in self._work:
-            event.set()
+        """Wait until `stop` is called (True) or a thread has ended by itself, which it should not (False).
+
+        When this returns, no thread uses the store any more: what has begun is done. An archive that hangs is waited
+        for, as long as `senders` allows it.
+        """
+        ended_well = True
+        while ended_well and not self._ended.wait(PAUSE):
+            ended_well = all(thread.is_alive() for _, thread in self._work)
+        self._ended.set()
+        for wake, thread in self._work:
+            wake.set()
             thread.join()
-        return True
+        return ended_well
 
     def stop(self) -> None:
         """Begin no other film."""

@@ -1,8 +1,7 @@
-"""What arrives: C-ECHO and C-STORE. An object is acknowledged when it is on the disk, or when it is none to be read.
+"""Receive by C-ECHO and C-STORE. A film is acknowledged when it is on the disk, any other object at once.
 
 Every storage class is accepted, since a sender of whole studies gives up at the first object that is not taken. Only
-original CR and DX films are kept; the others are acknowledged, counted and forgotten, so that results which come back
-start nothing.
+original CR and DX films are kept; the others are counted and forgotten, so that results which come back start nothing.
 """
 
 import errno
@@ -16,7 +15,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification
 
-from pneumo.errors import UnreadableError
+from pneumo.errors import SettingError, UnreadableError
 from pneumo.node.header import read_header
 from pneumo.node.store import Store
 
@@ -31,11 +30,19 @@ DUPLICATE, DERIVED, OTHER = "duplicate that waits", "derived picture", "no CR or
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def limit_silence(event: Event) -> None:
+    """Let no read of a new connection wait longer than its network timeout.
+
+    pynetdicom sets no limit within a message, and a thread that waits there keeps its place for ever.
+    """
+    event.assoc.dul.socket.socket.settimeout(event.assoc.network_timeout)
+
+
 class Receiver:
     """Listens on a port and puts films into the store; `notify` is called after each of them.
 
     `callers` are the AE titles that may call; without any, everybody may. An association that says nothing for `idle`
-    seconds is ended, so that `most` of them at a time are enough.
+    seconds is ended, also in the middle of a message, so that `most` of them at a time are enough.
     """
 
     def __init__(
@@ -62,15 +69,30 @@ class Receiver:
         """Listen, with TLS where it is given; returns the port.
 
         Raises:
-            OSError: the port is not free.
+            SettingError: the port is not free, or the host is none of this machine.
         """
-        handlers = [(evt.EVT_C_ECHO, lambda event: SUCCESS), (evt.EVT_C_STORE, self.take)]
-        server = self._entity.start_server((host, port), block=False, ssl_context=tls, evt_handlers=handlers)
-        return server.server_address[1]
+        handlers = [
+            (evt.EVT_CONN_OPEN, limit_silence),
+            (evt.EVT_C_ECHO, lambda event: SUCCESS),
+            (evt.EVT_C_STORE, self.take),
+        ]
+        try:
+            self._server = self._entity.start_server((host, port), block=False, ssl_context=tls, evt_handlers=handlers)
+        except OSError as error:
+            raise SettingError(
+                f"Expected an address and port that are free, received {host}:{port}: {error.strerror}. "
+                "Choose others with --host and --port."
+            ) from None
+        return self._server.server_address[1]
 
     def stop(self) -> None:
-        """Listen no more, and end the associations there are."""
+        """Listen no more, and end the associations there are; when this returns, none uses the store any more."""
+        self._server.shutdown()
+        associations = self._entity.active_associations
         self._entity.shutdown()
+        for association in associations:
+            if association.requestor.primitive:  # the others never said who they are, and hold no film
+                association.join()
 
     def take(self, event: Event) -> int:
         """Take one object and return the status of the answer."""

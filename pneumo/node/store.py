@@ -33,6 +33,10 @@ CREATE TABLE IF NOT EXISTS films (
     verdict TEXT CHECK (verdict IN ('agree', 'disagree')), judged TEXT
 );
 CREATE INDEX IF NOT EXISTS films_to_do ON films (next_try, received) WHERE state != 'sent';
+CREATE INDEX IF NOT EXISTS films_by_state ON films (state, verdict, received);
+CREATE INDEX IF NOT EXISTS films_judged
+    ON films (substr(received, 1, 7), json_extract(outcome, '$.answer.label'), verdict)
+    WHERE verdict IS NOT NULL AND json_extract(outcome, '$.reason') IS NULL;
 CREATE TABLE IF NOT EXISTS dropped (reason TEXT PRIMARY KEY, count INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY, time TEXT NOT NULL, event TEXT NOT NULL, caller TEXT, film TEXT, study TEXT, model TEXT,
@@ -116,15 +120,25 @@ class Store:
         """Find the film that has waited longest: to be read, or, with `read`, to be sent; None where none is due."""
         told = "IS NOT NULL" if read else "IS NULL"
         where = f"state != 'sent' AND outcome {told} AND next_try <= ? ORDER BY next_try, received"
-        return next(self._find(where, (time.time(),)), None)
+        return next(iter(self.find_where(where, (time.time(),))), None)
 
     def find(self, uid: str) -> Row | None:
         """Find a film by its SOP Instance UID."""
-        return next(self._find("uid = ?", (uid,)), None)
+        return next(iter(self.find_where("uid = ?", (uid,))), None)
 
     def find_all(self) -> list[Row]:
         """Find all films, in the order in which they came."""
-        return list(self._find("TRUE ORDER BY received, uid"))
+        return self.find_where("TRUE ORDER BY received, uid")
+
+    def find_where(self, condition: str, values: Iterable = ()) -> list[Row]:
+        """Find the films that meet a condition in SQL; it may end in an order and a limit."""
+        found = map(dict, self.select(f"SELECT * FROM films WHERE {condition}", values))
+        return [Row(**row | {"outcome": row["outcome"] and Outcome.from_json(row["outcome"])}) for row in found]
+
+    def select(self, statement: str, values: Iterable = ()) -> list[sqlite3.Row]:
+        """Return the rows of a statement that changes nothing."""
+        with self._lock:
+            return self._database.execute(statement, tuple(values)).fetchall()
 
     def keep_outcome(self, row: Row, outcome: Outcome, results: Mapping[str, bytes]) -> None:
         """Put a film's results on the disk, by their names, and then its outcome: it is `read` or `refused`."""
@@ -140,7 +154,7 @@ class Store:
             self._log(state, row.caller, row.uid, row.study, outcome)
 
     def finish(self, row: Row, keep: timedelta) -> None:
-        """Say that the archive has a film's results, and delete the files unless they are kept for some days."""
+        """Note that the archive has a film's results, and delete the files unless they are kept for some days."""
         with self._change() as change:
             change("UPDATE films SET state = 'sent', error = NULL, sent = ? WHERE uid = ?", (_now(), row.uid))
             self._log("sent", row.caller, row.uid, row.study, row.outcome)
@@ -172,23 +186,20 @@ class Store:
         with self._change() as change:
             change(
                 "UPDATE films SET patient = NULL, accession = NULL WHERE state = 'sent' AND sent < ?",
-                (_iso(now - identify),),
+                (format_time(now - identify),),
             )
-            self.files.delete_others(
-                {hash_uid(row.uid) for row in self._find("state != 'sent' OR sent > ?", (_iso(now - keep),))}
-            )
+            kept = self.select("SELECT uid FROM films WHERE state != 'sent' OR sent > ?", (format_time(now - keep),))
+            self.files.delete_others({hash_uid(uid) for (uid,) in kept})
 
     def count(self) -> dict[str, dict[str, int]]:
         """Count `films` by state, and what was `dropped` by its reason."""
-        with self._lock:
-            states = self._database.execute("SELECT state, count(*) FROM films GROUP BY state").fetchall()
-            dropped = self._database.execute("SELECT reason, count FROM dropped").fetchall()
+        states = self.select("SELECT state, count(*) FROM films GROUP BY state")
+        dropped = self.select("SELECT reason, count FROM dropped")
         return {"films": dict.fromkeys(STATES, 0) | dict(map(tuple, states)), "dropped": dict(map(tuple, dropped))}
 
     def read_log(self) -> list[dict]:
         """Return the audit log, a dictionary a line; UIDs stand there as hashes."""
-        with self._lock:
-            return [dict(line) for line in self._database.execute("SELECT * FROM audit ORDER BY id")]
+        return [dict(line) for line in self.select("SELECT * FROM audit ORDER BY id")]
 
     def close(self) -> None:
         """Close the database."""
@@ -206,12 +217,6 @@ class Store:
             finally:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
-
-    def _find(self, where: str, values: Iterable = ()) -> Iterator[Row]:
-        with self._lock:
-            found = self._database.execute(f"SELECT * FROM films WHERE {where}", tuple(values)).fetchall()
-        for row in map(dict, found):
-            yield Row(**row | {"outcome": row["outcome"] and Outcome.from_json(row["outcome"])})
 
     def _waits(self, uid: str) -> bool:
         row = self.find(uid)
@@ -233,9 +238,10 @@ class Store:
         )
 
 
-def _iso(when: datetime) -> str:
+def format_time(when: datetime) -> str:
+    """Write a time in UTC as the store has it; such texts sort as the times do."""
     return when.isoformat(timespec="milliseconds")
 
 
 def _now() -> str:
-    return _iso(datetime.now(UTC))
+    return format_time(datetime.now(UTC))

@@ -1,16 +1,24 @@
 """What the worklist shows: studies that wait for a reader, and what readers said of the answers, month by month."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import NormalDist
 
 from pneumo import LABELS
 from pneumo.model.card import TRIAGE
-from pneumo.node.store import Row
+from pneumo.node.store import STATES, VERDICTS, Row, Store, format_time
 
 FIRST = TRIAGE[2]  # films of this triage come first; no other triage moves a film
+DAYS = 3  # a weekend and the day before it
+MOST_DAYS = 36500
+_UNFINISHED = ", ".join(repr(state) for state in STATES if state != "sent")  # SQLite's index knows no "is not"
+_WAITING = f"""verdict IS NULL AND (state IN ({_UNFINISHED}) OR state = 'sent' AND received >= ?)
+ORDER BY json_extract(outcome, '$.triage') IS ? DESC, received"""
+_OLDER = "SELECT count(*) FROM films WHERE verdict IS NULL AND state = 'sent' AND received < ?"
+_JUDGED = """SELECT substr(received, 1, 7) AS month, json_extract(outcome, '$.answer.label') AS label, verdict, count(*)
+FROM films WHERE verdict IS NOT NULL AND json_extract(outcome, '$.reason') IS NULL
+GROUP BY month, label, verdict HAVING label IS NOT NULL ORDER BY month DESC"""
 
 
 @dataclass(frozen=True)
@@ -21,14 +29,23 @@ class Entry:
     minutes: int
 
 
-def list_waiting(rows: Iterable[Row], now: datetime) -> list[Entry]:
+def list_waiting(store: Store, now: datetime, days: int) -> list[Entry]:
     """List the films without a verdict: rule-in first, then all others in the order in which they came.
 
-    A low probability puts no film behind another: the model may be wrong, and the others wait no longer for it.
+    A film leaves the list `days` after it came, unless its results have not been sent. A low probability puts no film
+    behind another: the model may be wrong, and the others wait no longer for it.
     """
-    waiting = [row for row in rows if row.verdict is None]
-    waiting.sort(key=lambda row: (row.outcome is None or row.outcome.triage != FIRST, row.received))
-    return [Entry(row, int((now - datetime.fromisoformat(row.received)).total_seconds() // 60)) for row in waiting]
+    rows = store.find_where(_WAITING, (_begin(now, days), FIRST))
+    return [Entry(row, int((now - datetime.fromisoformat(row.received)).total_seconds() // 60)) for row in rows]
+
+
+def count_older(store: Store, now: datetime, days: int) -> int:
+    """Count the films without a verdict that `list_waiting` leaves out."""
+    return store.select(_OLDER, (_begin(now, days),))[0][0]
+
+
+def _begin(now: datetime, days: int) -> str:
+    return format_time(now - timedelta(days=days))
 
 
 @dataclass(frozen=True)
@@ -55,16 +72,13 @@ class Month:
         return found, found + self.disagreed[LABELS[1]]
 
 
-def tabulate(rows: Iterable[Row]) -> list[Month]:
+def tabulate(store: Store) -> list[Month]:
     """Count verdicts on films that were read, the last month first."""
     months: dict[str, Month] = {}
-    for row in rows:
-        if row.verdict and row.outcome and row.outcome.was_read:
-            name = row.received[:7]
-            month = months.setdefault(name, Month(name, dict.fromkeys(LABELS, 0), dict.fromkeys(LABELS, 0)))
-            said = month.agreed if row.verdict == "agree" else month.disagreed
-            said[row.outcome.answer["label"]] += 1
-    return [months[name] for name in sorted(months, reverse=True)]
+    for name, label, verdict, count in store.select(_JUDGED):
+        month = months.setdefault(name, Month(name, dict.fromkeys(LABELS, 0), dict.fromkeys(LABELS, 0)))
+        (month.agreed if verdict == VERDICTS[0] else month.disagreed)[label] = count
+    return list(months.values())
 
 
 def bound_share(found: int, of: int) -> tuple[float, float] | None:

@@ -136,11 +136,22 @@ def test_every_kind_of_result_is_valid(tmp_path, kind):
         outcome = type(outcome)(outcome.model, "unfamiliar", "The film is unlike the others.", outcome.answer)
     if kind == "refused":
         prediction, outcome = None, make_refusal(NotChestFilmError("received a photograph"), model.card)
-    results = make_results(outcome, prediction, header, datetime(2026, 1, 2))
-    paths = [tmp_path / f"{name}.dcm" for name in results]
-    for path, content in zip(paths, results.values(), strict=True):
-        path.write_bytes(content)
-        assert check(path) == []
+    study = {"film": data} | make_results(outcome, prediction, header, datetime(2026, 1, 2))
+    paths = {name: tmp_path / f"{name}.dcm" for name in study}
+    for name, path in paths.items():
+        path.write_bytes(study[name])
+        assert name == "film" or check(path) == []
+    assert check(*paths.values()) == []
+    dump = subprocess.run(["dsrdump", paths["report"]], capture_output=True, text=True, errors="replace")
+    assert (dump.returncode, dump.stderr) == (0, "")
+    assert ("Not read: " in dump.stdout) == (kind in ("refused", "unfamiliar"))
+
+
+def test_a_study_of_two_patients_is_found(tmp_path):
+    paths = [tmp_path / "1.dcm", tmp_path / "2.dcm"]
+    paths[0].write_bytes(film(1))
+    paths[1].write_bytes(film(1, SOPInstanceUID="1.2.3.4.1.4", PatientID="P2"))
+    assert any("Different PatientID for same StudyInstanceUID" in line for line in check(*paths))
 
 
 @pytest.mark.parametrize("kind", REPORTS[1:], ids=["Comprehensive", "Enhanced"])

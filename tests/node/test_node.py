@@ -6,19 +6,26 @@ import threading
 
 import pydicom
 import pytest
+from pynetdicom import AE, evt
 
 from pneumo.errors import ModelError, SettingError
+from pneumo.node import senders
 from pneumo.node.header import read_header
 from pneumo.node.node import Node, lock_folder
-from pneumo.node.senders import NotTakenError
+from pneumo.node.senders import NotTakenError, StoreSender
 from tests.support.hospital import film
-from tests.support.server import until
+from tests.support.server import HOST, until
 
 
 def receive(store, number=1, **elements):
     data = film(number, **elements)
     assert store.receive(data, read_header(data), "XRAY")
     return f"1.2.3.4.{number}.3"
+
+
+def running():
+    """The threads of nodes in this process."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("node.")]
 
 
 def test_a_film_is_read_sent_and_forgotten(node, store, archive):
@@ -114,8 +121,35 @@ def test_a_started_node_works_until_it_is_stopped(node, store, archive):
     receive(store, 2)
     node.notify()
     until(lambda: len(archive.sent) == 2, "the film that came", 20)
+    assert sorted(running()) == ["node.clean", "node.read_next", "node.send_next"]
     threading.Timer(0.1, node.stop).start()
     assert node.wait() is True
+    assert running() == []
+
+
+def test_a_node_that_stops_waits_for_an_archive_that_hangs(store, mean_grey, monkeypatch):
+    monkeypatch.setattr(senders, "SECONDS", 1)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(_):
+        asked.set()
+        answer.wait(30)
+        return 0
+
+    entity = AE("ARCHIVE")
+    for kind in (senders.REPORTS[0], "1.2.840.10008.5.1.4.1.1.7"):
+        entity.add_supported_context(kind)
+    server = entity.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, hang)])
+    node = Node(store, mean_grey, StoreSender("PNEUMO", "ARCHIVE", HOST, server.server_address[1]))
+    uid = receive(store)
+    node.start()
+    assert asked.wait(30)
+    node.stop()
+    assert node.wait() is True
+    assert running() == []
+    assert (store.find(uid).state, store.find(uid).error) == ("failed", "ARCHIVE answered nothing to the report.")
+    answer.set()
+    server.shutdown()
 
 
 def test_a_disk_that_fails_stops_nothing_and_a_bug_ends_the_node(node, store, archive, monkeypatch):
@@ -134,6 +168,7 @@ def test_a_disk_that_fails_stops_nothing_and_a_bug_ends_the_node(node, store, ar
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     broken.append(AssertionError("a bug"))
     assert node.wait() is False
+    assert running() == []
 
 
 def test_one_node_a_folder(tmp_path):

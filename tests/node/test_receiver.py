@@ -5,13 +5,15 @@ import io
 import os
 import socket
 import sqlite3
+import threading
 import time
 
 import pydicom
 import pytest
 from pydicom import uid
 
-from pneumo.node.receiver import DERIVED, DUPLICATE, OTHER
+from pneumo.errors import SettingError
+from pneumo.node.receiver import DERIVED, DUPLICATE, OTHER, Receiver
 from tests.support.dicom import RAMP, dicom
 from tests.support.server import HOST, until
 
@@ -107,11 +109,36 @@ def test_titles_are_checked(listening, caller):
 def test_idle_clients_make_room(listening, caller):
     port = listening(idle=1.5, most=2)
     silent = [socket.create_connection((HOST, port)) for _ in range(2)]  # they never say who they are
+    silent[0].sendall(b"\x01\x00\x00")  # half of a message
     idle = [caller(port), caller(port)]
     until(lambda: caller(port).is_established, "a place", 10)
     until(lambda: not any(association.is_established for association in idle), "idle associations to end", 10)
     for connection in silent:
         connection.close()
+
+
+def test_a_film_that_is_being_kept_is_kept_before_the_receiver_has_stopped(store, caller, monkeypatch):
+    began, receive = threading.Event(), store.receive
+
+    def receive_slowly(*arguments):
+        began.set()
+        time.sleep(0.5)
+        return receive(*arguments)
+
+    monkeypatch.setattr(store, "receive", receive_slowly)
+    receiver = Receiver(store, lambda: None)
+    association = caller(receiver.start(HOST, 0), CR)
+    sending = threading.Thread(target=association.send_c_store, args=(film(),))
+    sending.start()
+    assert began.wait(10)
+    receiver.stop()
+    assert store.find("1.2.3").state == "received"
+    sending.join()
+
+
+def test_a_port_that_is_taken_is_one_sentence(store):
+    with socket.create_server((HOST, 0)) as taken, pytest.raises(SettingError, match="Choose others with --host and"):
+        Receiver(store, lambda: None).start(HOST, taken.getsockname()[1])
 
 
 def test_noise_and_broken_associations_harm_nobody(listening, caller, store):

@@ -2,7 +2,6 @@
 
 import io
 import json
-from datetime import datetime
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -11,20 +10,10 @@ import pydicom
 import pytest
 from pynetdicom import AE, evt
 
-from pneumo.node.header import read_header
-from pneumo.node.outcome import make_outcome
-from pneumo.node.results import make_results
 from pneumo.node.senders import REPORTS, NotTakenError, StoreSender, WebSender
-from tests.support.hospital import film
 from tests.support.server import HOST, free_port
 
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
-
-@pytest.fixture
-def results(mean_grey):
-    prediction = mean_grey.predict(film(1))
-    return make_results(make_outcome(prediction), prediction, read_header(film(1)), datetime(2026, 1, 2))
 
 
 @pytest.fixture

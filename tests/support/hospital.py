@@ -52,9 +52,11 @@ def film(number: int, path: Path = PNEUMONIA, **elements: object) -> bytes:
     return dicom(pixels, **facts | elements)
 
 
-def storescu(port: int, *paths: Path, called: str = "ORTHANC", caller: str = "XRAY") -> subprocess.CompletedProcess:
-    """Send files with dcmtk; what it said is in `stderr`."""
-    command = ["storescu", "-R", "-aec", called, "-aet", caller, HOST, str(port)]
+def storescu(
+    port: int, *paths: Path, called: str = "ORTHANC", caller: str = "XRAY", options: Sequence[object] = ()
+) -> subprocess.CompletedProcess:
+    """Send files with dcmtk and more of its options; what it said is in `stderr`."""
+    command = ["storescu", "-R", "-aec", called, "-aet", caller, *map(str, options), HOST, str(port)]
     return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120)
 
 

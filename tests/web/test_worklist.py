@@ -1,17 +1,21 @@
 """The worklist's pages: there only for who has a key, and only where a node's state folder is named."""
 
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from app import create_app
 from pneumo.errors import SettingError
 from pneumo.node.header import read_header
 from pneumo.node.node import Node
-from pneumo.node.store import Store
+from pneumo.node.store import DATABASE, Store, format_time
 from tests.support.films import MeanGrey
 from tests.support.hospital import film
 from tests.support.web import HASH, KEY
 
 KEYS = {"Authorization": f"Bearer {KEY}"}
+FOUR_DAYS_AGO = format_time(datetime.now(UTC) - timedelta(days=4))
 
 
 @pytest.fixture
@@ -55,6 +59,24 @@ def test_the_list_links_each_film(client):
     for words in ('href="/worklist/1.2.3.4.1.3">A1</a> P1', "refused", "not read yet", "no accession number"):
         assert words in page
     assert "1 received, 1 read, 1 refused, 0 sent, 0 failed." in page
+
+
+def test_older_films_are_a_link_away(client, store, tmp_path):
+    database = sqlite3.connect(tmp_path / "state" / DATABASE)
+    with database:
+        database.execute("UPDATE films SET received = ?, state = 'sent' WHERE uid = '1.2.3.4.1.3'", (FOUR_DAYS_AGO,))
+    database.close()
+    page = client.get("/worklist/", headers=KEYS).text
+    assert "2 films waiting" in page
+    assert '<a href="/worklist/?days=30">Show the last 30 days</a>: 1 older film without a verdict.' in page
+    page = client.get("/worklist/?days=30", headers=KEYS).text
+    assert ("3 films waiting" in page, "older film" in page) == (True, False)
+
+
+def test_days_are_a_number(client):
+    for days in ("0", "-1", "many", "99999999999", ""):
+        answer = client.get(f"/worklist/?days={days}", headers=KEYS)
+        assert (answer.status_code, "Expected days to be a whole number from 1 to 36500" in answer.text) == (400, True)
 
 
 def test_a_film_s_page(client):

@@ -14,7 +14,7 @@ from pneumo import __version__
 from pneumo.errors import SettingError
 from pneumo.model import heatmap
 from pneumo.node.store import VERDICTS, Row, Store
-from pneumo.node.worklist import bound_share, list_waiting, tabulate
+from pneumo.node.worklist import DAYS, MOST_DAYS, bound_share, count_older, list_waiting, tabulate
 from pneumo.web.access import check_site
 
 blueprint = Blueprint("worklist", __name__, url_prefix="/worklist")
@@ -38,13 +38,21 @@ def attach(app: Flask, folder: Path) -> None:
 
 @blueprint.get("/")
 def worklist() -> str:
-    """Show the films that wait for a reader, and the months behind them."""
-    store = get_store()
-    rows = store.find_all()
-    waiting = list_waiting(rows, datetime.now(UTC))
+    """Show the films of the last `days` that wait for a reader, and the months behind them."""
+    told = request.args.get("days", str(DAYS))
+    if not (told.isdecimal() and 1 <= int(told) <= MOST_DAYS):
+        abort(400, f"Expected days to be a whole number from 1 to {MOST_DAYS}, received something else.")
+    store, now, days = get_store(), datetime.now(UTC), int(told)
+    waiting = list_waiting(store, now, days)
     g.outcome = f"{len(waiting)} waiting"
     return render_template(
-        "worklist.html", waiting=waiting, months=tabulate(rows), counts=store.count(), version=__version__
+        "worklist.html",
+        waiting=waiting,
+        older=count_older(store, now, days),
+        more_days=min(10 * days, MOST_DAYS),
+        months=tabulate(store),
+        counts=store.count(),
+        version=__version__,
     )
 
 
