@@ -29,6 +29,7 @@ RULES = {
 }
 STEP = 0.0001
 LOWEST, HIGHEST = STEP, 1 - STEP  # a threshold of 0 or 1 has no logit, and with it no heat map
+AS_GOOD = 0.001  # means of sensitivities and specificities that differ by no more are the same
 CONFIDENCE = 0.95  # one-sided, of the thresholds that are certain
 
 
@@ -74,9 +75,10 @@ def choose_specific_threshold(
 def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: Sequence | None = None) -> float:
     """Choose the threshold whose worst figure is best: of all sensitivities and specificities of the `strata`.
 
-    Of several such thresholds one with the best mean of the figures, and of these the middle one, so that other films
-    may lie a little to either side. Where they lie apart, the lower ones count: they miss fewer pneumonias. It asks for
-    no share: where one stratum reads worse than the others, it trades that stratum's errors against each other.
+    Of several such thresholds those count whose mean of the figures is best, within AS_GOOD, and of these the middle
+    one, so that other films may lie a little to either side. Where they lie apart, the lower ones count: they miss
+    fewer pneumonias. It asks for no share: where one stratum reads worse than the others, it trades that stratum's
+    errors against each other.
 
     Raises:
         ValueError: one class only.
@@ -87,7 +89,7 @@ def choose_even_threshold(target: np.ndarray, probability: np.ndarray, strata: S
     figures += [np.searchsorted(films, candidates) / len(films) for films in well]
     worst, mean = np.min(figures, axis=0), np.mean(figures, axis=0)
     mean[worst < worst.max() - 1e-9] = 0
-    best = np.flatnonzero(mean >= mean.max() - 1e-9)
+    best = np.flatnonzero(mean >= mean.max() - AS_GOOD)
     best = best[: 1 + np.argmax(np.diff(best, append=len(mean) + 1) > 1)]  # up to the first gap
     return float(np.clip(candidates[best[len(best) // 2]], LOWEST, HIGHEST))
 
