@@ -60,7 +60,8 @@ def test_pages_are_written_from_what_was_measured(monkeypatch):
         assert f"| AUC | {auc:.4f} | " in texts[page]
         assert "{{" not in texts[page]
         assert "undefined" not in texts[page].lower()
-    assert f"Of the {test['n']} films behind the results above {len(test['refused'])} would" in texts["MODEL_CARD.md"]
+    refused = f"Of the {test['n']} films of children behind the results above {len(test['refused'])} would"
+    assert refused in texts["MODEL_CARD.md"]
     assert (
         f"| recipes compared | `make recipes`; from what the runs left: `{SOURCES['comparison'][1]}` |"
         in (texts["results.md"])
