@@ -1,12 +1,8 @@
 """README, docs/results.md and MODEL_CARD.md: their figures are the measured ones."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-import urllib.error
-import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -19,7 +15,6 @@ from pneumo.reports import card_tables, document
 from pneumo.reports.document import ROOT, SOURCES, read_measured
 from pneumo.reports.pages import render
 from tests.support.cards import write_card_of_two
-from tests.support.server import free_port, until
 
 
 def test_figures_are_current():
@@ -180,24 +175,6 @@ def test_a_page_that_lacks_a_value_is_not_written():
 
     with pytest.raises(UndefinedError, match="'answer' is undefined"):
         render("answer", sample="x")
-
-
-def test_the_package_contains_its_templates():
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"pneumo.reports" = ["templates/*.jinja"]' in pyproject
-
-
-def test_python_app_py_serves():
-    port = free_port()
-    environment = os.environ | {"PORT": str(port)}
-    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}/health/ready"
-    try:
-        answer = until(lambda: urllib.request.urlopen(address, timeout=5), "an answer from Flask's own server")
-        assert json.load(answer)["ready"] is True
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def test_every_target_of_the_makefile_is_there_once():

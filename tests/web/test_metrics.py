@@ -3,29 +3,17 @@
 import io
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from pneumo.web.metrics import Metrics
-from tests.support.films import TwoPopulations
-
-
-def samples(text):
-    """Every line as {(name, label values in the order of the labels' names): value}."""
-    return {
-        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+from tests.support.films import TwoPopulations, saved
+from tests.support.web import counts
 
 
 def png(grey):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((64, 64), grey, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return saved(Image.new("L", (64, 64), grey), "PNG")
 
 
 def test_requests_films_and_refusals_are_counted(mean_grey):
@@ -41,7 +29,7 @@ def test_requests_films_and_refusals_are_counted(mean_grey):
     answer = client.get("/metrics")
     assert answer.content_type.startswith("text/plain; version=")
     assert "Jane" not in answer.text
-    counted = samples(answer.text)
+    counted = counts(answer.text)
     expected = {
         ("pneumo_requests_total", "predict", "answered"): 2,
         ("pneumo_requests_total", "predict", "refused"): 1,
@@ -77,7 +65,7 @@ def test_drift_shows_by_population():
     model.unlike = -12.0
     client.post("/predict?population=adult", **ask)
     client.post("/predict?population=adult&force=1", **ask)
-    counted = samples(client.get("/metrics").text)
+    counted = counts(client.get("/metrics").text)
     assert [counted["pneumo_unfamiliar_films_total", one] for one in ("child", "adult")] == [0, 1]
     assert [counted["pneumo_probability_count", one] for one in ("child", "adult")] == [2, 2]
     assert [counted["pneumo_probability_bucket", limit, "child"] for limit in ("0.5", "0.7")] == [0, 2]
@@ -101,7 +89,7 @@ def test_times_fall_into_buckets_and_a_failure_is_no_refusal():
     for status in (500, 503, 429):
         metrics.answered("predict", status, 0)
     metrics.inside(4, 3)
-    counted = samples(metrics.text()[0].decode())
+    counted = counts(metrics.text()[0].decode())
     for bound, count in (("0.01", 3), ("0.025", 4), ("0.05", 5), ("0.25", 6), ("20.0", 6), ("60.0", 7), ("+Inf", 7)):
         assert counted["pneumo_request_seconds_bucket", "predict", bound] == count
     assert counted["pneumo_request_seconds_sum", "predict"] == pytest.approx(30.26)
