@@ -6,35 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image, ImageFilter
 
-from pneumo.cli import films as cli_films
-from pneumo.cli.main import main
 from pneumo.data.acquisition import GROUPS
 from pneumo.data.dataset import Example, content_hashes, scan, split
 from pneumo.errors import PneumoError
 from pneumo.evaluation.audit import NAMED, audit, measure_explained, measure_separation, state_verdict
-from pneumo.evaluation.matching import (
-    MIN_PATIENTS,
-    MOST,
-    TOLD,
-    describe_told,
-    find_contradicted,
-    match,
-    score_acquisition,
-    weigh,
-)
+from pneumo.evaluation.matching import MIN_PATIENTS, TOLD, describe_told, find_contradicted, match, score_acquisition
+from pneumo.model.card import sigmoid
 from pneumo.reports.pages import ATTRIBUTION
 from pneumo.reports.tables import align, tabulate_model
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def sigmoid(logit):
-    return 1 / (1 + np.exp(-np.asarray(logit, float)))
+from tests.support.cli import run
+from tests.support.films import write_greys
 
 
 def test_contradicted_are_the_highest_normals_and_the_lowest_pneumonias():
@@ -56,21 +39,6 @@ def test_matching_gives_both_classes_of_a_stratum_the_same_weight():
     assert twice[:4] == pytest.approx([1 / 2, 1 / 2, 1 / 2, 3 * 1 / 2]), (
         "a film that is drawn three times is three films"
     )
-
-
-def test_films_whose_acquisition_contradicts_their_label_weigh_more():
-    # of 9 normals and 9 pneumonias one each looks like the other: only these two share a stratum
-    target = np.repeat([0, 1], 9)
-    score = np.where(target == 1, 0.9, -0.9)
-    score[0], score[-1] = 0.1, 0.1
-    mixed = np.full(9, 0.5)  # half of the weight of a film, and nothing for matching
-    mixed[0] = 0.5 + 0.5 * 9  # all that matching gives to the class
-    expected = mixed / mixed.mean()
-    np.testing.assert_allclose(weigh(target, score, 0.5), np.r_[expected, expected[::-1]], rtol=1e-6)
-    many = weigh(np.repeat([0, 1], 99), np.r_[0.1, np.full(98, -0.9), np.full(98, 0.9), 0.1], 0.5)
-    assert many[0] == pytest.approx(MOST / np.mean([MOST, *[0.5] * 98]))
-    np.testing.assert_array_equal(weigh(target, score, 0.0), 1)
-    np.testing.assert_array_equal(weigh(target, 9 * target, 0.5), 1)  # no stratum is shared
 
 
 def test_the_view_counts_as_acquisition_where_labels_csv_tells_it():
@@ -212,12 +180,6 @@ def test_tables_are_aligned_and_say_what_is_undefined():
 
 
 @pytest.fixture
-def grey(mean_grey, monkeypatch):
-    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
-    return mean_grey
-
-
-@pytest.fixture
 def made(small_films, tmp_path):
     """A folder of 30 + 30 crops of the four sample films, each label from all four; `change(film, label)` goes last."""
 
@@ -271,14 +233,8 @@ def test_labels_that_follow_nothing_get_no_verdict_against_them(grey, made, tmp_
     assert result["sensitivity"] == pytest.approx(called[30:].mean())
     under = result["interventions"]
     assert under["borders masked"]["specificity"] >= result["specificity"]
-    assert set(under["tone equalised"]) == {
-        "auc",
-        "auc_change",
-        "sensitivity",
-        "specificity",
-        "same_label",
-        "intervals",
-    }
+    figures = {"auc", "auc_change", "sensitivity", "specificity", "same_label", "intervals"}
+    assert set(under["tone equalised"]) == figures
 
 
 def test_a_part_is_audited_with_all_the_films_fitted(grey, tiny_chest_xray, tmp_path):
@@ -303,9 +259,7 @@ def test_a_part_is_audited_with_all_the_films_fitted(grey, tiny_chest_xray, tmp_
 def test_what_a_person_can_act_on_is_one_sentence(grey, tmp_path):
     few = tmp_path / "few"
     for label in ("NORMAL", "PNEUMONIA"):
-        (few / label).mkdir(parents=True)
-        for number in range(3):
-            Image.new("L", (64, 64), 40 * number).save(few / label / f"{label}{number}.png")
+        write_greys(few / label, (0, 40, 80))
     for folder, words in (
         (few, "Expected at least 10 patients of each label"),
         (tmp_path / "none", "Expected films in"),

@@ -67,8 +67,8 @@ def test_variants_of_the_plain_network_are_as_their_recipes_say(name):
 
 def test_a_recipe_that_trains_as_a_whole_resumes_after_its_last_whole_epoch(tiny_chest_xray, tmp_path, monkeypatch):
     config = replace(RECIPES["cnn-rmsprop"].config, size=64, film_size=64, epochs=2, batch=8)
-    parts = dataset.read_parts(tiny_chest_xray / "train")
-    some = parts["train"][:4] + parts["train"][-4:]
+    examples = dataset.scan(tiny_chest_xray / "train")
+    some, watched = examples[:4] + examples[-4:], examples[10:14] + examples[-14:-10]
     done = keras.callbacks.BackupAndRestore.on_epoch_end
 
     def killed(self, epoch, logs=None):
@@ -78,8 +78,8 @@ def test_a_recipe_that_trains_as_a_whole_resumes_after_its_last_whole_epoch(tiny
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.BackupAndRestore, "on_epoch_end", killed)
         with pytest.raises(KeyboardInterrupt):
-            training.train(some, parts["validation"], tmp_path, config)
-    trained = training.train(some, parts["validation"], tmp_path, config)
+            training.train(some, watched, tmp_path, config)
+    trained = training.train(some, watched, tmp_path, config)
     rows = list(csv.DictReader((tmp_path / "history-whole.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert np.isfinite(trained.histories["whole"]["loss"]).all()

@@ -16,8 +16,7 @@ def png(grey):
     return saved(Image.new("L", (64, 64), grey), "PNG")
 
 
-def test_requests_films_and_refusals_are_counted(mean_grey):
-    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
+def test_requests_films_and_refusals_are_counted(client):
     assert client.post("/predict", data=png(200), content_type="image/png").json["label"] == "PNEUMONIA"
     files = [(io.BytesIO(data), "Jane-Doe.png") for data in (png(10), png(20), b"no film", b"no film", png(250))]
     client.post("/predict", data={"file": files})
