@@ -121,7 +121,7 @@ def test_threads_get_the_answers_that_one_gets(predictor):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["input"].update(size=96), r"input to be \[\(1, 96, 96, 3\)\] float32, received \(1, \d+, \d+, 3\)"),
+        (lambda c: c["input"].update(size=96), r"input to be \[\(1, 96, 96, 3\)\] float32, received .*, 3\)"),
         (lambda c: c["output"].update(shape=[1, 6, 6, 1]), r"outputs to be \[\(1, 6, 6, 1\), .* received .*, 1\)"),
     ],
     ids=["input", "output"],
