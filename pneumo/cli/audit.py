@@ -56,8 +56,7 @@ def audit(
     from pneumo.evaluation.audit import measure_separation
     from pneumo.reports.evaluation_report import write_audit
 
-    for package in ("sklearn", "skimage", *(("matplotlib",) if report else ())):
-        importlib.import_module(package)  # a missing one fails before the minutes of reading, not after
+    _check_installed("sklearn", "skimage", *(("matplotlib",) if report else ()))
     examples, predictor = list_films(folder), cli_films.load(model)
     examples, card = _choose(predictor, population, examples), predictor.card
     hashes = content_hashes(examples)
@@ -102,17 +101,23 @@ def _choose(predictor: "Predictor", population: str | None, examples: "list[Exam
     return groups[name]
 
 
+def _check_installed(*packages: str) -> None:
+    """Fail for a missing package before the minutes of reading, not after."""
+    for package in packages:
+        importlib.import_module(package)
+
+
 def _measure(examples: "Sequence[Example]") -> list[dict[str, float] | str]:
     """The acquisition numbers of every film, or the reason why it cannot be read."""
-    from pneumo.archive.reading import fetch
     from pneumo.data.acquisition import measure_acquisition
 
     def measure(example: "Example") -> dict[str, float] | str:
-        data = fetch(example.path)
         try:
-            return data if isinstance(data, str) else measure_acquisition(data)
+            return measure_acquisition(example.path.read_bytes())
         except PneumoError as error:
             return str(error)
+        except OSError as error:
+            return f"{error.strerror}."
 
     return list(progress(each(measure, examples), "measuring", len(examples)))
 

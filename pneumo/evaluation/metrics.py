@@ -120,6 +120,7 @@ def summarise(values: np.ndarray) -> tuple[float | None, list[float] | None]:
 
 def measure_point(target: np.ndarray, probability: np.ndarray, threshold: float, patients: Sequence) -> dict:
     """Measure one threshold: `n`, sensitivity, specificity, their `intervals` and the `confusion`."""
+    target, probability = check(target, probability)
     found = measure(target, probability, threshold)
     spans = estimate_share_intervals(target, probability, threshold, patients)
     return {

@@ -24,15 +24,26 @@ from pneumo.evaluation.subgroups import THIRDS
 from pneumo.model.card import read_card
 from pneumo.model.profile import apply_profile
 from tests.support.cli import rows, run
-from tests.support.films import SAMPLES, write_greys
+from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("module", ["app", "pneumo.cli.main"])
 def test_import_loads_nothing_heavy(module):
-    heavy = ["tensorflow", "keras", "imgaug", "cv2", "sklearn", "scipy", "matplotlib", "kagglehub"]
-    heavy += ["ai_edge_litert", "pydicom", "gdcm"]
+    heavy = (
+        "tensorflow",
+        "keras",
+        "imgaug",
+        "cv2",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "kagglehub",
+        "ai_edge_litert",
+        "pydicom",
+        "gdcm",
+    )
     code = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -186,7 +197,10 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
 def greys(grey, tmp_path):
     """DIR of the model that says the mean grey: normals of 20, 20, 40 and 80 %, pneumonias of 20, 60, 80 and 80 %."""
     for label, shares in (("NORMAL", (20, 20, 40, 80)), ("PNEUMONIA", (20, 60, 80, 80))):
-        write_greys(tmp_path / "site" / label, [round(2.55 * share) for share in shares])
+        for number, share in enumerate(shares):
+            path = tmp_path / "site" / label / f"{label}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (64, 64), round(255 * share / 100)).save(path)
     return tmp_path / "site"
 
 
@@ -220,7 +234,7 @@ def test_evaluate_says_what_is_left_open_and_what_that_gains(greys, tmp_path):
 
 
 def test_a_name_that_is_no_utf_8_is_written_as_far_as_it_can_be(greys, tmp_path):
-    film = greys / "NORMAL" / "1.png"
+    film = greys / "NORMAL" / "NORMAL1.png"
     os.rename(film, os.fsencode(greys / "NORMAL") + b"/R\xf6ntgen.png")  # Latin 1, as of an old archive
     out = tmp_path / "numbers.json"
     done = run("evaluate", greys, "--json", out, "--report", tmp_path / "report")
@@ -231,7 +245,7 @@ def test_a_name_that_is_no_utf_8_is_written_as_far_as_it_can_be(greys, tmp_path)
 
 def test_the_operating_point_of_predict_and_evaluate(greys, tmp_path):
     out = tmp_path / "out.csv"
-    film = greys / "PNEUMONIA" / "1.png"  # 60 %
+    film = greys / "PNEUMONIA" / "PNEUMONIA1.png"  # 60 %
     for point, threshold, label in (("specific", "0.75", "NORMAL"), ("screening", "0.25", "PNEUMONIA")):
         assert run("predict", film, "--csv", out, "--operating-point", point).exit_code == 0
         (row,) = rows(out)

@@ -18,6 +18,7 @@ from PIL import Image
 from pydicom import uid
 
 from app import create_app
+from pneumo.cli import films as cli_films
 from pneumo.data.dataset import is_picture
 from pneumo.errors import PneumoError, UnreadableError
 from pneumo.films import dicom as dicom_module
@@ -37,19 +38,18 @@ def test_the_probability_does_not_depend_on_the_file(predictor, written, tmp_pat
             assert predictor.predict(data).probability == pytest.approx(expected, abs=5e-4)
 
 
-def full_of_items():
-    """A file of 8 MB of empty items, of which pydicom makes 700."""
-    head = dicom(RAMP)[:132] + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
-    return head + b"\x54\0\x20\x02SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\0\0\0\0" * 2**20
-
-
 def test_a_film_that_grows_in_memory_is_refused_and_costs_this_process_nothing(monkeypatch):
     monkeypatch.setattr("pneumo.films.dicom.MEMORY", 2**29)
     runs = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 2**23  # 128 times 0, 8 million times: 1 GB
     large = bytearray(HTJ2K)
     large[8:16] = struct.pack(">II", 60_000, 60_000)  # Xsiz, Ysiz
-    rle = dicom(runs, uid.RLELossless, BitsAllocated=8, BitsStored=8, HighBit=7)
-    for data in (rle, dicom(bytes(large), uid.HTJ2KLossless), full_of_items()):
+    head = dicom(RAMP)[:132] + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
+    items = b"\xfe\xff\0\xe0\0\0\0\0" * 2**20  # 8 MB, of which pydicom makes 700
+    for data in (
+        dicom(runs, uid.RLELossless, BitsAllocated=8, BitsStored=8, HighBit=7),
+        dicom(bytes(large), uid.HTJ2KLossless),
+        head + b"\x54\0\x20\x02SQ\0\0\xff\xff\xff\xff" + items,
+    ):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(UnreadableError):
             decode(data)
@@ -104,7 +104,13 @@ def test_a_reader_that_was_ended_is_started_again():
 
 
 def test_a_film_that_ends_its_process_costs_no_other_one():
-    killer = full_of_items()
+    items = b"\xfe\xff\0\xe0\0\0\0\0" * 2**20
+    killer = (
+        dicom(RAMP)[:132]
+        + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
+        + b"\x54\0\x20\x02SQ\0\0\xff\xff\xff\xff"
+        + items
+    )
     decode(dicom(RAMP))
     reader = dicom_module._reader._process.pid
     with ThreadPoolExecutor(4) as pool:
@@ -148,7 +154,7 @@ WHO = {
 TELLING = ("Doe", "DOE", "Kaspar", "20210203")  # nothing so short that a time or a random id may hold it
 
 
-def test_no_identifier_leaves(grey, tmp_path, caplog, recwarn):
+def test_no_identifier_leaves(mean_grey, tmp_path, caplog, recwarn, monkeypatch):
     """Whatever is answered, refused, logged or warned of: damaged ones too, which pydicom likes to quote."""
     good = dicom(RAMP, **WHO)
     damaged = good.replace(b"PN", b"DS").replace(b"DA", b"IS")
@@ -165,7 +171,8 @@ def test_no_identifier_leaves(grey, tmp_path, caplog, recwarn):
     ]
     recwarn.clear()
     caplog.clear()
-    client = create_app({"PREDICTOR": grey}).test_client()
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
+    client = create_app({"PREDICTOR": mean_grey}).test_client()
     words = ""
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("pneumo").addHandler(caplog.handler)
@@ -192,6 +199,11 @@ def test_pydicom_says_nothing_by_itself():
 
 
 # --- over HTTP and at the command line --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client(mean_grey):
+    return create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
 
 
 def test_multipart_and_raw_bodies(client, mean_grey):
@@ -232,7 +244,8 @@ def test_the_page_takes_dicom(client):
     assert "Send a frontal film of the chest." in page
 
 
-def test_folders_are_searched_for_dicom_too(grey, tmp_path):
+def test_folders_are_searched_for_dicom_too(mean_grey, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     films = tmp_path / "films"
     films.mkdir()
     for name in ("a.dcm", "b.DICOM", "IM0001", "1.2.840.7", "DICOMDIR", "._c.dcm"):
@@ -248,7 +261,8 @@ def test_folders_are_searched_for_dicom_too(grey, tmp_path):
     assert not is_picture(films / "notes")
 
 
-def test_evaluate_reads_dicom(grey, tmp_path):
+def test_evaluate_reads_dicom(mean_grey, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
     for label, level in (("NORMAL", 40), ("PNEUMONIA", 220)):
         (tmp_path / label).mkdir()
         for number in range(3):

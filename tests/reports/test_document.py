@@ -1,11 +1,16 @@
 """README, docs/results.md and MODEL_CARD.md: their figures are the measured ones."""
 
 import json
+import os
 import re
 import subprocess
+import sys
+import urllib.error
+import urllib.request
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from pneumo.cli.main import main
 from pneumo.errors import RunError
@@ -14,11 +19,11 @@ from pneumo.reports import card_tables, document
 from pneumo.reports.document import ROOT, SOURCES, read_measured
 from pneumo.reports.pages import render
 from tests.support.cards import write_card_of_two
-from tests.support.cli import run
+from tests.support.server import free_port, until
 
 
 def test_figures_are_current():
-    done = run("document", "--check")
+    done = CliRunner().invoke(main, ["document", "--check"])
     assert done.exit_code == 0, done.output
 
 
@@ -56,8 +61,10 @@ def test_pages_are_written_from_what_was_measured(monkeypatch):
         assert "{{" not in texts[page]
         assert "undefined" not in texts[page].lower()
     assert f"Of the {test['n']} films behind the results above {len(test['refused'])} would" in texts["MODEL_CARD.md"]
-    again = f"`make recipes`; from what the runs left: `{SOURCES['comparison'][1]}`"
-    assert f"| recipes compared | {again} |" in texts["results.md"]
+    assert (
+        f"| recipes compared | `make recipes`; from what the runs left: `{SOURCES['comparison'][1]}` |"
+        in (texts["results.md"])
+    )
 
 
 def test_pages_tell_of_each_population_of_a_card(tmp_path, monkeypatch):
@@ -88,7 +95,7 @@ def test_check_names_what_is_not_current(monkeypatch):
     texts = document.write_pages()
     stale = ROOT / document.RESULTS
     monkeypatch.setattr(document, "write_pages", lambda: texts | {stale: "another text"})
-    done = run("document", "--check")
+    done = CliRunner().invoke(main, ["document", "--check"])
     assert done.exit_code == 1
     assert "Not current: docs/results.md. Run `pneumo document`." in done.stderr
     assert stale.read_text(encoding="utf-8") == texts[stale]
@@ -105,7 +112,7 @@ def test_a_report_of_an_older_version_is_one_sentence_with_the_command(key, monk
         return found
 
     monkeypatch.setattr(document, "read_measured", read_older)
-    done = run("document")
+    done = CliRunner().invoke(main, ["document"])
     assert done.exit_code == 2
     assert f"Expected '{key}' in {file}, found none: run `{command}`." in done.stderr
 
@@ -126,8 +133,11 @@ def test_what_a_label_is_worth_by_hand():
     # of 100 films 10 show one: 9 of them found, and 18 of the 90 others called so
     assert card_tables.compute_predictive_value(0.1, 0.9, 0.8) == pytest.approx(9 / 27)
     assert card_tables.compute_missed(0.1, 0.9, 0.8) == pytest.approx(1 / 73)
-    intervals = {"sensitivity": [0.8, 1.0], "specificity": [0.5, 1.0]}
-    metrics = {"sensitivity": 0.9, "specificity": 0.8, "intervals": intervals}
+    metrics = {
+        "sensitivity": 0.9,
+        "specificity": 0.8,
+        "intervals": {"sensitivity": [0.8, 1.0], "specificity": [0.5, 1.0]},
+    }
     part = {"n": 4, "PNEUMONIA": 3}
     contents = {"metrics": {"internal_test": metrics}, "data": {"parts": {"internal_test": part}}}
     rows = card_tables.tabulate_prevalence(contents)
@@ -170,6 +180,24 @@ def test_a_page_that_lacks_a_value_is_not_written():
 
     with pytest.raises(UndefinedError, match="'answer' is undefined"):
         render("answer", sample="x")
+
+
+def test_the_package_contains_its_templates():
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"pneumo.reports" = ["templates/*.jinja"]' in pyproject
+
+
+def test_python_app_py_serves():
+    port = free_port()
+    environment = os.environ | {"PORT": str(port)}
+    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/health/ready"
+    try:
+        answer = until(lambda: urllib.request.urlopen(address, timeout=5), "an answer from Flask's own server")
+        assert json.load(answer)["ready"] is True
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def test_every_target_of_the_makefile_is_there_once():

@@ -20,7 +20,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST, PATIENCE = "127.0.0.1", 120  # seconds a client waits, as browsers do
-SERVE = ("-c", "from pneumo.cli.main import main; main()", "serve")  # what `Server` may be given as arguments
 ESTABLISHED, CLOSE_WAIT = "01", "08"  # states in /proc/net/tcp of a connection that is not at its end
 
 

@@ -109,8 +109,9 @@ def test_batches_follow_the_weights():
 def few(tiny_chest_xray):
     paths = [sorted((tiny_chest_xray / "train" / label).iterdir())[:6] for label in ("NORMAL", "PNEUMONIA")]
     boxes = ((0.2, 0.3, 0.5, 0.7),)
-    ill = [film("PNEUMONIA", path=path, boxes=boxes) for path in paths[1]]
-    return [film("NORMAL", path=path) for path in paths[0]] + ill
+    return [film("NORMAL", path=path) for path in paths[0]] + [
+        film("PNEUMONIA", path=path, boxes=boxes) for path in paths[1]
+    ]
 
 
 def test_a_killed_run_goes_on(few, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Recipes train, resume, export, serve, and answer the same from Keras, the commands and the server."""
 
+import csv
 import io
 import json
 import math
@@ -10,8 +11,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from app import create_app
+from pneumo.cli.main import main
 from pneumo.data import dataset
 from pneumo.data.augment import AUGMENTATIONS
 from pneumo.films.film import to_input
@@ -23,7 +26,6 @@ from pneumo.reports.comparison import MISLED
 from pneumo.training import gate, networks, publish, recipes
 from pneumo.training import train as training
 from pneumo.training.recipes import RECIPES
-from tests.support.cli import rows, run
 from tests.support.films import SAMPLES
 
 PUBLISHED = ("resnet50v2", "cnn5")  # VGG-16 by the notebook, see test_train
@@ -37,7 +39,7 @@ def test_recipes_name_what_there_is():
         assert config.augmentation in AUGMENTATIONS, name
         assert recipe.base in (recipes.IMAGENET, "none"), name
         assert (config.film_size == config.size) or not config.steps or config.network == "vgg16", name
-    listed = run("recipes").output.splitlines()
+    listed = CliRunner().invoke(main, ["recipes"], catch_exceptions=False).output.splitlines()
     assert [line.split()[0] for line in listed] == list(RECIPES)
 
 
@@ -66,7 +68,8 @@ def test_variants_of_the_plain_network_are_as_their_recipes_say(name):
 def test_a_recipe_that_trains_as_a_whole_resumes_after_its_last_whole_epoch(tiny_chest_xray, tmp_path, monkeypatch):
     config = replace(RECIPES["cnn-rmsprop"].config, size=64, film_size=64, epochs=2, batch=8)
     examples = dataset.scan(tiny_chest_xray / "train")
-    some, watched = examples[:4] + examples[-4:], examples[10:14] + examples[-14:-10]
+    parts = dataset.split(examples, dataset.content_hashes(examples))
+    some = parts["train"][:4] + parts["train"][-4:]
     done = keras.callbacks.BackupAndRestore.on_epoch_end
 
     def killed(self, epoch, logs=None):
@@ -76,9 +79,10 @@ def test_a_recipe_that_trains_as_a_whole_resumes_after_its_last_whole_epoch(tiny
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.BackupAndRestore, "on_epoch_end", killed)
         with pytest.raises(KeyboardInterrupt):
-            training.train(some, watched, tmp_path, config)
-    trained = training.train(some, watched, tmp_path, config)
-    assert [row["epoch"] for row in rows(tmp_path / "history-whole.csv")] == ["0", "1"]
+            training.train(some, parts["validation"], tmp_path, config)
+    trained = training.train(some, parts["validation"], tmp_path, config)
+    rows = list(csv.DictReader((tmp_path / "history-whole.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
     assert np.isfinite(trained.histories["whole"]["loss"]).all()
     before, after = (networks.build("cnn", 64, **config.options) for _ in range(2))
     networks.load_layers(after, trained.weights)
@@ -124,9 +128,10 @@ def published(request, tiny_chest_xray, tmp_path_factory):
     patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3, views=1)))
     patched.setattr(gate, "DRAWN", 3)
     patched.setattr(publish, "CALIBRATION_FILMS", 4)
-    arguments = ["--data", tiny_chest_xray, "--run", folder / "run", "--card", folder / f"{name}.json"]
-    arguments += ["--epochs", epochs, "--image-size", 64, "--base", "none"]
-    result = run("train", "--recipe", name, *arguments)
+    arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
+    arguments += ["--epochs", str(epochs), "--image-size", "64", "--card", str(folder / f"{name}.json")]
+    arguments += ["--base", "none"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     patched.undo()
     assert result.exit_code == 0, result.output
     return folder / f"{name}.json"
@@ -142,8 +147,9 @@ def test_published_recipe_answers_the_same_everywhere(published, tiny_chest_xray
     assert answer["model"]["name"] == published.stem
 
     out = tmp_path / "out.csv"
-    assert run("predict", path, "--force", "--model", published, "--csv", out).exit_code == 0
-    (row,) = rows(out)
+    arguments = ["predict", str(path), "--force", "--model", str(published), "--csv", str(out)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    (row,) = csv.DictReader(out.open())
     assert float(row["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
     assert row["label"] == answer["label"]
 
@@ -172,9 +178,10 @@ def test_record_holds_what_the_card_does_not(published):
 
 
 def test_comparison_is_written_from_the_records(published, tmp_path):
-    assert run("compare", published.parent, "--out", tmp_path, "--data", tmp_path).exit_code == 0
-    text, found = (tmp_path / "comparison.md").read_text(), json.loads((tmp_path / "comparison.json").read_text())
-    row, card = found[published.stem], json.loads(published.read_text())
+    arguments = ["compare", str(published.parent), "--out", str(tmp_path), "--data", str(tmp_path)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    text, rows = (tmp_path / "comparison.md").read_text(), json.loads((tmp_path / "comparison.json").read_text())
+    row, card = rows[published.stem], json.loads(published.read_text())
     assert row["parameters"] == card["parameters"] == networks.from_card(read_card(published)).count_params()
     assert f"| `{published.stem}` | {card['metrics']['internal_test']['auc']:.3f} (" in text
     assert "64 pixels instead of" in row["differs"]
@@ -187,7 +194,7 @@ def test_the_record_of_another_model_is_refused(published, tmp_path):
     card = Path(shutil.copy(published, tmp_path))
     kept = json.loads(published.with_suffix(".run.json").read_text())
     card.with_suffix(".run.json").write_text(json.dumps(kept | {"served": "0" * 64}))
-    result = run("compare", tmp_path, "--out", tmp_path, "--data", tmp_path)
+    result = CliRunner().invoke(main, ["compare", str(tmp_path), "--out", str(tmp_path), "--data", str(tmp_path)])
     assert result.exit_code != 0
     assert "is not of the model in" in result.output
 
@@ -203,7 +210,7 @@ def test_the_record_of_another_model_is_refused(published, tmp_path):
     ],
 )
 def test_what_cannot_be_meant_is_said_at_once(options, said):
-    done = run(*options)
+    done = CliRunner().invoke(main, options)
     assert done.exit_code == 2
     assert said in " ".join(done.output.replace("│", " ").split())
 
@@ -212,11 +219,11 @@ def test_unknown_recipes_and_bases_are_refused(tiny_chest_xray):
     for arguments, words in (
         (["--recipe", "resnet"], "expected one of vgg16,"),
         (["--recipe", "vgg16", "--base", "none"], "needs a base"),
-        (["--recipe", "resnet50v2", "--base", SAMPLES[0]], "expected imagenet or none"),
+        (["--recipe", "resnet50v2", "--base", str(SAMPLES[0])], "expected imagenet or none"),
         (["--base", "chest-xray"], "Expected base weights at chest-xray, found none"),
         (["--recipe", "cnn", "--base", "imagenet"], "expected none for cnn"),
         (["--image-size", "100"], "expected a multiple of 16"),
     ):
-        result = run("train", "--data", tiny_chest_xray, *arguments)
+        result = CliRunner().invoke(main, ["train", "--data", str(tiny_chest_xray), *arguments])
         assert result.exit_code == 2
         assert words in result.output

@@ -8,15 +8,16 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from app import create_app
+from pneumo.cli.main import main
 from pneumo.data import dataset
 from pneumo.model.card import MODELS, read_card
 from pneumo.model.predictor import Predictor
 from pneumo.training import networks, publish
 from pneumo.training.batches import Batches
 from pneumo.training.recipes import SHIPPED
-from tests.support.cli import run
 
 
 def literal(value):
@@ -36,18 +37,21 @@ def executed(tiny_chest_xray, tmp_path_factory):
         "epochs": 1,
         "epoch_steps": 1,
     }
-    values = (word for name, value in parameters.items() for word in ("--set", f"{name}={literal(value)}"))
-    result = run("notebook", "--out", folder / "out.ipynb", *values)
+    arguments = ["notebook", "--out", str(folder / "out.ipynb")]
+    for name, value in parameters.items():
+        arguments += ["--set", f"{name}={literal(value)}"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder
 
 
-def test_notebook_runs_from_top_to_bottom_and_so_did_the_shipped_one(executed):
-    for path in (executed / "out.ipynb", MODELS.parent / "notebooks" / "train_vgg16.ipynb"):
-        code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        assert all(cell.execution_count for cell in code)
-        assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) >= 8
-        assert not any("def " in cell.source for cell in code)  # it only calls the package
+def test_notebook_runs_from_top_to_bottom(executed):
+    book = nbformat.read(executed / "out.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 8
+    assert not any("def " in cell.source for cell in code)  # it only calls the package
 
 
 def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray):
@@ -90,10 +94,10 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
 
     monkeypatch.setattr(publish, "publish", published)
     features = set((executed / "features").iterdir())
-    base = read_card(roles=("base",)).file("base")
-    arguments = ["train", "--data", tiny_chest_xray, "--run", executed / "headless", "--base", base]
-    arguments += ["--epochs", 1, "--epoch-steps", 1]
-    result = run(*arguments)
+    base = str(read_card(roles=("base",)).file("base"))
+    arguments = ["train", "--data", str(tiny_chest_xray), "--run", str(executed / "headless"), "--epochs", "1"]
+    arguments += ["--epoch-steps", "1", "--base", base]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "internal test of" in result.output
     ((trained, config),) = given
@@ -103,6 +107,14 @@ def test_headless_training_repeats_the_notebook(executed, tiny_chest_xray, monke
         assert set(headless.files) == set(notebook.files)
         for key in notebook.files:
             np.testing.assert_allclose(headless[key], notebook[key], atol=2e-2)
-    result = run(*arguments, "--seed", 1)
+    result = CliRunner().invoke(main, [*arguments, "--seed", "1"])
     assert result.exit_code == 2
     assert "another recipe" in result.output
+
+
+def test_shipped_notebook_was_executed():
+    book = nbformat.read(MODELS.parent / "notebooks" / "train_vgg16.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert sum("image/png" in o.get("data", {}) for cell in code for o in cell.outputs) >= 8
+    assert not any("def " in cell.source for cell in code)

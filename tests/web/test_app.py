@@ -5,6 +5,9 @@ import io
 import json
 import logging
 import re
+import socket
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -16,8 +19,8 @@ from app import create_app
 from pneumo.films.film import MAX_PIXELS
 from tests.reliability.hostile import png_of
 from tests.support.dicom import dicom
-from tests.support.films import SAMPLES, TwoPopulations, saved
-from tests.support.server import Server
+from tests.support.films import SAMPLES, TwoPopulations
+from tests.support.server import ROOT, environment, free_port, until
 from tests.support.web import conforms
 
 
@@ -36,7 +39,9 @@ def part(data, name="film.jpeg"):
 
 
 def png(width, height):
-    return saved(Image.new("L", (width, height)), "PNG")
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((height, width), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_multipart_and_raw_bodies_get_the_same_answer(client, predictor, film):
@@ -102,13 +107,14 @@ def test_triage_by_a_model_that_a_person_can_compute(mean_grey):
             "From the rule-in point 0.75 on: the film speaks for pneumonia.",
         ),
     ):
-        film = saved(Image.fromarray(greys.astype(np.uint8)), "PNG")
-        body = {"data": film, "content_type": "image/png"}
+        buffer = io.BytesIO()
+        Image.fromarray(greys.astype(np.uint8)).save(buffer, "PNG")
+        body = {"data": buffer.getvalue(), "content_type": "image/png"}
         balanced = client.post("/predict", **body).json
         specific = client.post("/predict?operating_point=specific", **body).json
         assert (balanced["triage"], balanced["label"], specific["label"]) == words
         assert specific["triage"] == balanced["triage"]
-        page = client.post("/", data={"file": part(film), "operating_point": "specific"}).text
+        page = client.post("/", data={"file": part(buffer.getvalue()), "operating_point": "specific"}).text
         assert sentence in page
         assert f'data-triage="{words[0]}"' in page
         assert ('<b class="open">uncertain</b>' in page) == (words[0] == "uncertain")  # beside the label
@@ -239,16 +245,22 @@ def test_one_log_line_a_request_without_names(client, predictor, film, caplog):
     assert not any("Jane" in line or "192.0.2.7" in line for line in lines)
 
 
-def test_python_app_py_serves_and_logs_no_address_and_nothing_that_was_asked_for(tmp_path):
-    log = tmp_path / "log"
-    server = Server(log, arguments=("app.py",))
-    server.count = 0  # Flask's own server has no workers
-    with server:
+def test_python_app_py_logs_no_address_and_nothing_that_was_asked_for(tmp_path):
+    log, port = tmp_path / "log", free_port()
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment(PORT=port), stdout=stream, stderr=stream
+        )
+    try:
         for asked in (b"/films/Jane_Doe_1970.dcm?x=Doe", b"/films/Jane Doe", b"http://[Jane"):
-            with server.connect() as connection:
+            connection = until(lambda: socket.create_connection(("127.0.0.1", port), timeout=60), "a server")
+            with connection:
                 connection.sendall(b"GET " + asked + b" HTTP/1.1\r\nHost: x\r\n\r\n")
                 while connection.recv(4096):
                     pass
+    finally:
+        server.terminate()
+        server.wait()
     text = log.read_text()
     assert text.count("none not_found 404") == 1  # the others are no requests
     assert not any(word in text for word in ("Jane", "Doe", "1970", "127.0.0.1 - -", "('127.0.0.1'"))

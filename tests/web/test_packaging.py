@@ -7,9 +7,10 @@ import zipfile
 
 from pneumo.model.card import find_card
 from tests.support.films import SAMPLES
-from tests.support.server import ROOT, SERVE, Server
+from tests.support.server import ROOT, Server
 
 SOURCES = ("app.py", "LICENSE", "README.md", "pyproject.toml")
+SERVE = ("-c", "from pneumo.cli.main import main; main()", "serve")
 
 
 def test_a_wheel_is_whole_and_serves(tmp_path):

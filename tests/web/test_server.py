@@ -8,13 +8,23 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from pneumo.model.card import find_card
 from tests.support.films import SAMPLES, saved
-from tests.support.server import ROOT, SERVE, Ask, Load, Server, megabytes, outcomes, until
-from tests.support.web import counts
+from tests.support.server import ROOT, Ask, Load, Server, megabytes, outcomes, until
 
+SERVE = ("-c", "from pneumo.cli.main import main; main()", "serve")
 FILM = "image/jpeg", SAMPLES[0].read_bytes()
+
+
+def counts(server):
+    """Every line of /metrics as {(name, label values in the order of the labels' names): value}."""
+    return {
+        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(server.get("/metrics")[1])
+        for sample in family.samples
+    }
 
 
 def metrics_folders(server):
@@ -25,19 +35,19 @@ def metrics_folders(server):
 
 def test_workers_count_together_and_what_a_killed_one_counted_stays(tmp_path):
     with Server(tmp_path / "log", workers=2, PNEUMO_LOG="json") as server:
-        before = counts(server.get("/metrics")[1])["pneumo_requests_total", "ready", "answered"]
+        before = counts(server)["pneumo_requests_total", "ready", "answered"]
         (folder,) = metrics_folders(server)
         for _ in range(10):
             assert server.get("/health/live")[0] == 200
         assert server.post("/predict", *FILM)[0] == 200
-        now = counts(server.get("/metrics")[1])
+        now = counts(server)
         assert now["pneumo_requests_total", "live", "answered"] == 10
         assert now["pneumo_requests_total", "predict", "answered"] == 1
         assert [value for key, value in now.items() if key[0] == "pneumo_model_info"] == [1]
         victim = server.workers()[0]
         server.signal(signal.SIGKILL, victim)
         until(lambda: victim not in server.workers() and server.ready(), "another worker")
-        now = counts(server.get("/metrics")[1])
+        now = counts(server)
         assert now["pneumo_requests_total", "live", "answered"] == 10
         assert now["pneumo_requests_total", "ready", "answered"] > before
         assert now["pneumo_requests_inside", "waiting"] == now["pneumo_requests_inside", "reading"] == 0

@@ -53,9 +53,17 @@ GUNICORN = ("-m", "gunicorn")
 @pytest.mark.parametrize(
     ("command", "settings", "words"),
     [
-        (GUNICORN, {"PNEUMO_PROXIES": "abc"}, "PNEUMO_PROXIES to be a whole number from 0 to 9, received 'abc'."),
+        (
+            GUNICORN,
+            {"PNEUMO_PROXIES": "abc"},
+            "Expected PNEUMO_PROXIES to be a whole number from 0 to 9, received 'abc'.",
+        ),
         (GUNICORN, {"PNEUMO_LOG": "xml"}, "Expected PNEUMO_LOG to be text or json, received 'xml'."),
-        (["app.py"], {"PNEUMO_OPERATING_POINT": "typo"}, "one of screening, balanced, specific, received 'typo'."),
+        (
+            ["app.py"],
+            {"PNEUMO_OPERATING_POINT": "typo"},
+            "Expected one of screening, balanced, specific, received 'typo'.",
+        ),
         (GUNICORN, {"PNEUMO_PROFILE": "nowhere.json"}, "Expected a site profile at nowhere.json, found none."),
     ],
 )

@@ -18,7 +18,8 @@ PARTS = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 10_000 
 KEPT = HEAD.replace(b"close", b"keep-alive")
 
 
-def test_a_body_shorter_than_it_says_is_refused(client):
+def test_a_body_shorter_than_it_says_is_refused(mean_grey):
+    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
     film = SAMPLES[0].read_bytes()
     broken = {"wsgi.input": io.BytesIO(film), "CONTENT_LENGTH": str(len(film) + 1), "wsgi.input_terminated": True}
     answer = client.post("/predict", content_type="image/jpeg", environ_overrides=broken)
@@ -68,7 +69,8 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpeg"\r
         ("; boundary=b", b"--b--\r\n", "received an empty form"),
     ],
 )
-def test_what_is_wrong_with_a_form_is_said(client, kind, body, words):
+def test_what_is_wrong_with_a_form_is_said(mean_grey, kind, body, words):
+    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
     for path in ("/predict", "/"):
         answer = client.post(path, data=body, content_type=f"multipart/form-data{kind}")
         assert answer.status_code == 400
@@ -76,7 +78,8 @@ def test_what_is_wrong_with_a_form_is_said(client, kind, body, words):
         assert "Jane" not in answer.text
 
 
-def test_a_large_film_without_a_file_name_is_told_so(client):
+def test_a_large_film_without_a_file_name_is_told_so(mean_grey):
+    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
     answer = client.post("/predict", data={"file": "x" * 10**6}, content_type="multipart/form-data")
     assert (answer.status_code, answer.json["error"]) == (413, "too_large")
     assert "without one it counts as text" in answer.json["detail"]
