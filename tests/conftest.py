@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app import create_app
+from pneumo.cli import films as cli_films
 from pneumo.films.film import squash
 from pneumo.model.card import read_card
 from pneumo.model.predictor import Predictor
-from tests.support.films import SAMPLES, MeanGrey
+from tests.support.films import SAMPLES, MeanGrey, TwoPopulations
 
 # Seconds of each are many; they come first, so that no process is left with one of them while the other has ended.
 LONGEST = ("test_recipes", "test_train", "test_hospital", "test_dicom")
@@ -25,6 +27,27 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def mean_grey():
     return MeanGrey()
+
+
+@pytest.fixture
+def client(mean_grey):
+    """The app with that model."""
+    return create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
+
+
+@pytest.fixture
+def grey(mean_grey, monkeypatch):
+    """Commands use that model."""
+    monkeypatch.setattr(cli_films, "load", lambda name: mean_grey)
+    return mean_grey
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Commands use a model that knows children and adults; of 60 % grey it says 0.60 and 0.36."""
+    predictor = TwoPopulations()
+    monkeypatch.setattr(cli_films, "load", lambda name: predictor)
+    return predictor
 
 
 @pytest.fixture(scope="session")

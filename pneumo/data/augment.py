@@ -81,25 +81,21 @@ def _blacken(films: list[np.ndarray], random: np.random.Generator, *_: object) -
     return covered
 
 
+def _cover_corners(largest: float) -> iaa.Augmenter:
+    """Cover one to four places near a corner with grey, 12 % to `largest` of the side."""
+    near_edge = Choice([Uniform(0.0, 0.12), Uniform(0.88, 1.0)])
+    place = {"position": (near_edge, near_edge), "size": (0.12, largest), "squared": False}
+    return iaa.Cutout(nb_iterations=(1, 4), **place, fill_mode="constant", cval=(0, 128))
+
+
 def framing() -> list[iaa.Augmenter]:
     """Each side cut off or given a black border by up to 12 %, in half of the films; corners covered in a third.
 
     In a quarter, black over the film's own border.
     """
-    near_edge = Choice([Uniform(0.0, 0.12), Uniform(0.88, 1.0)])
     return [
         iaa.Sometimes(0.5, iaa.CropAndPad(percent=(-0.12, 0.12), pad_mode="constant", pad_cval=(0, 12))),
-        iaa.Sometimes(
-            0.33,
-            iaa.Cutout(
-                nb_iterations=(1, 4),
-                position=(near_edge, near_edge),
-                size=(0.12, 0.28),
-                squared=False,
-                fill_mode="constant",
-                cval=(0, 128),
-            ),
-        ),
+        iaa.Sometimes(0.33, _cover_corners(0.28)),
         iaa.Sometimes(0.25, iaa.Lambda(func_images=_blacken)),
     ]
 
@@ -133,7 +129,6 @@ def hospitals(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
 
     For two hospitals' films: an opacity in a box stays where it can be seen.
     """
-    near_edge = Choice([Uniform(0.0, 0.12), Uniform(0.88, 1.0)])
     return [
         *exchange(),
         iaa.Fliplr(0.5),
@@ -148,17 +143,7 @@ def hospitals(acquisition_share: float = 1.0) -> list[iaa.Augmenter]:
         iaa.Sometimes(0.4, iaa.GammaContrast((0.7, 1.4))),
         *acquisition(acquisition_share),
         iaa.Sometimes(0.35, iaa.CropAndPad(percent=(-0.1, 0.1), pad_mode="constant", pad_cval=(0, 12))),
-        iaa.Sometimes(
-            0.2,
-            iaa.Cutout(
-                nb_iterations=(1, 4),
-                position=(near_edge, near_edge),
-                size=(0.12, 0.24),
-                squared=False,
-                fill_mode="constant",
-                cval=(0, 128),
-            ),
-        ),
+        iaa.Sometimes(0.2, _cover_corners(0.24)),
         iaa.Sometimes(0.2, iaa.Lambda(func_images=_blacken)),
     ]
 

@@ -20,7 +20,6 @@ from pneumo.errors import PneumoError
 from pneumo.films.images import decode
 from pneumo.films.preprocessing import prepare
 
-AETIOLOGIES = ("normal", "bacteria", "virus")
 OTHER = "OTHER"  # findings, but no pneumonia
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares 0..1 of the film's width and height
 PARTS = ("train", "validation", "internal_test")
@@ -36,9 +35,9 @@ _SUFFIXES = {".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp",
 class Example:
     """One film on disk. What is unknown is None.
 
-    `label` is one of LABELS or OTHER, `aetiology` one of AETIOLOGIES, `patient` a key, `age` in years, `view` "AP" or
-    "PA", `source` the hospital's folder, `read_by` where the label comes from, `boxes` where radiologists saw an
-    opacity.
+    `label` is one of LABELS or OTHER, `aetiology` "normal", "bacteria" or "virus", `patient` a key, `age` in years,
+    `view` "AP" or "PA", `source` the hospital's folder, `read_by` where the label comes from, `boxes` where
+    radiologists saw an opacity.
     """
 
     path: Path
@@ -186,12 +185,6 @@ def divide(examples: Sequence[Example], patients: np.ndarray, seed: int, folds: 
             words = name.replace("_", " ")
             raise PneumoError(f"Too few patients to split: one of the two labels would have no film in {words}.")
     return part_of
-
-
-def read_parts(folder: Path) -> dict[str, list[Example]]:
-    """Scan `folder` and split its films by patient."""
-    examples = scan(folder)
-    return split(examples, content_hashes(examples))
 
 
 def load(examples: Sequence[Example], size: int, steps: Sequence[str] = (), path: Path | None = None) -> np.ndarray:

@@ -16,7 +16,6 @@ from pneumo import LABELS
 from pneumo.data.acquisition import FEATURES, measure_acquisition
 from pneumo.data.dataset import Example, content_hashes, number_patients
 from pneumo.errors import PneumoError
-from pneumo.evaluation.subgroups import TEXT
 
 TOLD = {  # besides acquisition.GROUPS, where labels.csv tells it
     "view and label source": {
@@ -72,7 +71,7 @@ def describe_told(examples: Sequence[Example]) -> list[dict[str, float]]:
     if all(example.view is None for example in examples):
         return [{}] * len(examples)
     views = {"AP": 1.0, "PA": 0.0}
-    return [{"view": views.get(e.view, np.nan), "by_text": float(e.read_by == TEXT)} for e in examples]
+    return [{"view": views.get(e.view, np.nan), "by_text": float(e.by_text)} for e in examples]
 
 
 def score_films(examples: Sequence[Example]) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 
 from pneumo.data.dataset import Box
 from pneumo.evaluation.metrics import bootstrap, bound_share, summarise
+from pneumo.evaluation.subgroups import ALL
 
 FINE = 8  # of a position's side: boxes are drawn on a grid so many times as fine
 INSIDE = 0.5  # a position lies in a box if this share of it does
-ALL = "all films"
 
 
 def cover(boxes: Sequence[Box], positions: int) -> np.ndarray:

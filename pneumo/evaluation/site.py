@@ -31,29 +31,21 @@ ENOUGH = 59  # films of each label that can promise WANTED: 0.95^59 < 0.05
 FILMS = 1000  # to which the yields of the table refer
 
 
-def check_count(count: dict[str, int]) -> None:
-    """Check the number of films by label.
+def calibrate_site(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict:
+    """Fit slope and intercept to the site's films (Platt), and measure them on films left out of the fit (`brier`).
 
     Raises:
-        PneumoError: fewer than LEAST of a label.
+        PneumoError: fewer than LEAST films of a label, or logits that do not rise with pneumonia.
     """
+    target, logit, patients = np.asarray(target), np.asarray(logit, float), np.asarray(patients)
+    count = {label: int((target == number).sum()) for number, label in enumerate(LABELS)}
     if min(count.values()) < LEAST:
-        received = " and ".join(f"{count[label]} {label}" for label in LABELS)
+        received = " and ".join(f"{n} {label}" for label, n in count.items())
         raise PneumoError(
             f"Expected at least {LEAST} films of each label to calibrate on, received {received}. Of fewer, chance "
             f"decides where the thresholds lie. Collect more films; {ENOUGH} of each can promise a sensitivity and a "
             f"specificity of {WANTED}."
         )
-
-
-def calibrate_site(target: np.ndarray, logit: np.ndarray, patients: Sequence) -> dict:
-    """Fit slope and intercept to the site's films (Platt), and measure them on films left out of the fit (`brier`).
-
-    Raises:
-        PneumoError: too few films (`check_count`), or logits that do not rise with pneumonia.
-    """
-    target, logit, patients = np.asarray(target), np.asarray(logit, float), np.asarray(patients)
-    check_count({label: int((target == number).sum()) for number, label in enumerate(LABELS)})
     try:
         slope, intercept = fit_platt(target, logit)
     except ValueError:

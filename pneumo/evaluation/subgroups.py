@@ -13,7 +13,6 @@ from pneumo.evaluation.metrics import bootstrap, measure_draws, measure_point, s
 
 THIRDS = ("lowest third", "middle third", "highest third")
 ALL = "all films"
-TEXT = "text"  # in labels.csv: a program took the label from a report
 READ, BY_TEXT = "read by radiologists", "labelled by text"
 
 
@@ -61,7 +60,7 @@ def find_strata(examples: Sequence[Example]) -> dict[str, np.ndarray]:
     A label that a program took from a report is worse than a radiologist's, and a bedside film (AP) of another patient
     than an upright one (PA): one figure of all of them says little. Nothing is divided by what is not known.
     """
-    by_text = np.array([example.read_by == TEXT for example in examples])
+    by_text = np.array([example.by_text for example in examples])
     read = np.array([example.read_by is not None for example in examples]) & ~by_text
     views = np.array([example.view or "" for example in examples])
     both = by_text.any() and read.any()

@@ -4,27 +4,19 @@ import json
 import math
 import resource
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pneumo.model.profile import apply_profile
 from tests.support.cli import rows, run
-from tests.support.films import TwoPopulations
-
-
-def write_films(folder, label, greys):
-    (folder / label).mkdir(parents=True)
-    for number, grey in enumerate(greys):
-        Image.fromarray(np.full((64, 64), grey, np.uint8)).save(folder / label / f"{number}.png")
+from tests.support.films import TwoPopulations, write_greys
 
 
 @pytest.fixture
 def site(tmp_path):
     """30 normals of mean grey 100 to 158, 30 pneumonias of 142 to 200: a model that says the mean grey is too high."""
     folder = tmp_path / "site"
-    write_films(folder, "NORMAL", range(100, 160, 2))
-    write_films(folder, "PNEUMONIA", range(142, 202, 2))
+    write_greys(folder / "NORMAL", range(100, 160, 2))
+    write_greys(folder / "PNEUMONIA", range(142, 202, 2))
     return folder
 
 
@@ -57,11 +49,7 @@ def test_a_folder_becomes_a_profile_and_a_table(grey, site, tmp_path):
     assert first["sensitivity_at_least"] == f"{0.05 ** (1 / 30):.4f}"
 
 
-def test_the_profile_is_of_the_population_of_its_films(site, tmp_path, monkeypatch):
-    from pneumo.cli import films
-
-    both = TwoPopulations()
-    monkeypatch.setattr(films, "load", lambda name: both)
+def test_the_profile_is_of_the_population_of_its_films(both, site, tmp_path):
     assert run("calibrate", site, "--profile", tmp_path / "a.json", "--population", "adult").exit_code == 0
     card = apply_profile(TwoPopulations().card, tmp_path / "a.json")
     assert (card.slope, card.thresholds) == (1.0, TwoPopulations().card.thresholds)  # the children's stay

@@ -7,20 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo.cli import films as cli_films
 from pneumo.cli.populations import sort_films
 from pneumo.data.dataset import Example
 from pneumo.errors import PneumoError, PopulationError
 from tests.support.cli import rows, run
 from tests.support.films import TwoPopulations
-
-
-@pytest.fixture
-def both(monkeypatch):
-    """A model that knows children and adults; of 60 % grey it says 0.60 and 0.36."""
-    predictor = TwoPopulations()
-    monkeypatch.setattr(cli_films, "load", lambda name: predictor)
-    return predictor
 
 
 @pytest.fixture

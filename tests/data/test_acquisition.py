@@ -1,6 +1,5 @@
 """Acquisition features, derived by hand."""
 
-import io
 import math
 
 import numpy as np
@@ -18,12 +17,11 @@ from pneumo.data.acquisition import (
     measure_sharpness,
 )
 from pneumo.errors import FormatError
+from tests.support.films import saved
 
 
 def encoded(pixels, file_format="PNG", **options):
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(buffer, file_format, **options)
-    return buffer.getvalue()
+    return saved(Image.fromarray(np.asarray(pixels, np.uint8)), file_format, **options)
 
 
 def chequered(cell):
@@ -60,9 +58,8 @@ def test_a_chequerboard_by_hand():
 
 def test_a_blurred_copy_is_less_sharp_and_a_paler_one_is_as_sharp(film):
     for pixels in (chequered(1), chequered(4), film):
-        assert measure_sharpness(gaussian_filter(pixels.astype(float), 1)) < 0.9 * measure_sharpness(
-            pixels.astype(float)
-        )
+        grey = pixels.astype(float)
+        assert measure_sharpness(gaussian_filter(grey, 1)) < 0.9 * measure_sharpness(grey)
     assert measure_sharpness(film / 2 + 60) == pytest.approx(measure_sharpness(film.astype(float)))
 
 
@@ -90,9 +87,8 @@ def test_a_marker_stands_out_where_it_stands():
     pixels = np.full((SIZE, SIZE), 20)
     pixels[10:26, 6:18] = 250  # 192 of 1,936 pixels of the corner: more than one in a hundred
     found = measure_acquisition(encoded(pixels))
-    assert {name: value for name, value in found.items() if name.startswith("marker") and value} == {
-        "marker_top_left": 230
-    }
+    markers = {name: value for name, value in found.items() if name.startswith("marker") and value}
+    assert markers == {"marker_top_left": 230}
 
 
 @pytest.mark.parametrize("quality", [1, 10, 50, 75, 90, 95, 100])
@@ -106,10 +102,7 @@ def test_the_file_by_hand(film):
     data = encoded(np.zeros((100, 200)), "BMP")
     found = measure_acquisition(data)
     assert (found["width"], found["height"], found["aspect"]) == (200, 100, 2)
-    assert (found["jpeg_quality"], found["file_bytes"], found["bits_per_pixel"]) == (
-        0,
-        len(data),
-        len(data) * 8 / 20_000,
-    )
+    told = (found["jpeg_quality"], found["file_bytes"], found["bits_per_pixel"])
+    assert told == (0, len(data), len(data) * 8 / 20_000)
     with pytest.raises(FormatError):
         measure_acquisition(b"no film")

@@ -57,9 +57,8 @@ def test_interventions_take_their_aim_from_the_films(small_films):
         side = SIZE // 2 if name == "half the size" else SIZE
         assert {(film.shape, film.dtype) for film in films} == {((side, side), np.dtype(np.uint8))}, name
     means = [film.mean() for film in changed["tone equalised"]]
-    assert means == pytest.approx(
-        [np.median([one["mean"] for one in measured])] * 4, abs=2
-    )  # clipping moves it a little
+    wanted = np.median([one["mean"] for one in measured])
+    assert means == pytest.approx([wanted] * 4, abs=2)  # clipping moves it a little
     plain = [measure_sharpness(film.astype(float)) for film in small_films.values()]
     equal = [measure_sharpness(film.astype(float)) for film in changed["sharpness equalised"]]
     assert equal == pytest.approx(np.minimum(plain, np.percentile(plain, 10)), rel=0.02)

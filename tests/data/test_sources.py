@@ -58,11 +58,8 @@ def test_tables_say_who_and_how_old_and_where_the_opacity_is(children, adults):
     assert [e.target for e in films if e.label == "OTHER"] == [0] * 11
     child = films[0]
     assert (child.age, child.view, child.boxes, child.read_by, child.aetiology) == (None, None, None, None, "normal")
-    assert [find_population(e) for e in (first, child, Example(child.path, "NORMAL", None, "p", age=17))] == [
-        "adult",
-        None,
-        "child",
-    ]
+    films = (first, child, Example(child.path, "NORMAL", None, "p", age=17))
+    assert [find_population(e) for e in films] == ["adult", None, "child"]
 
 
 def test_what_a_table_lacks_is_said(adults):

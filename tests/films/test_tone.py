@@ -1,14 +1,12 @@
 """Which value is black and which is white, and which tone leaves a film in doubt."""
 
-import io
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pneumo.films import tone
 from pneumo.films.images import decode
-from tests.support.films import SAMPLES
+from tests.support.films import SAMPLES, png
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 
@@ -19,9 +17,8 @@ def test_the_range_of_values_is_from_the_darkest_to_the_brightest():
 
 
 def test_values_far_beyond_the_others_are_outliers():
-    values = np.array(
-        [*range(101), 260.0, 240.0]
-    )  # the 5th and 95th percentile lie 45 from the median: fences at 3 × 45
+    # the 5th and 95th percentile lie 45 from the median: fences at 3 × 45
+    values = np.array([*range(101), 260.0, 240.0])
     ones = np.ones(101, int)
     assert tone.find_span(values, np.array([*ones, 1, 0])) == (0, 100)  # 260 is 210 away
     assert tone.find_span(values - 300, np.array([*ones, 1, 0])) == (-300, -200)
@@ -107,11 +104,6 @@ def test_level_spreads_and_brings_the_median_to_the_middle():
 
 
 def test_the_doubt_and_the_warning_reach_the_film():
-    def film(pixels):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        return decode(buffer.getvalue())
-
-    assert (film(RAMP).warnings, film(RAMP).doubtful) == ((), False)
-    assert film(RAMP // 16 * 16).doubtful
-    assert film(RAMP // 16 * 16).warnings == tuple(tone.find_doubts(RAMP // 16 * 16))
+    plain, few = decode(png(RAMP)), decode(png(RAMP // 16 * 16))
+    assert (plain.warnings, plain.doubtful) == ((), False)
+    assert (few.warnings, few.doubtful) == (tuple(tone.find_doubts(RAMP // 16 * 16)), True)

@@ -91,7 +91,7 @@ def test_another_file_under_the_models_name_is_refused(card):
 
 def test_a_missing_model_and_a_missing_card_are_named(card):
     card.folder.joinpath("model.tflite").unlink()
-    with pytest.raises(ModelError, match=r"Expected the served model at .*model\.tflite, found no file"):
+    with pytest.raises(ModelError, match=r"Expected the served model at .*model\.tflite, found no file\.$"):
         card()
     with pytest.raises(ModelError, match=r"Expected a model card at .*nothing\.json, found none"):
         read_card(card.folder / "nothing.json")
@@ -204,8 +204,6 @@ def test_the_shipped_card_belongs_to_its_files():
 
 def test_a_recipes_card_without_its_model_says_how_to_make_it(card):
     (card.folder / "model.tflite").unlink()
-    with pytest.raises(ModelError, match=r"found no file\.$"):
-        card()
     with pytest.raises(ModelError, match=r"found no file\. `pneumo train --recipe cnn` makes it\.$"):
         card(recipe="cnn", receipt={"command": "pneumo train --recipe cnn"})
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
 from pydicom.data import get_testdata_files
 from pydicom.errors import InvalidDicomError
 
@@ -18,13 +17,7 @@ from pneumo.films.film import MIN_SIDE
 from pneumo.model.card import read_card
 from pneumo.model.gate import KINDS, Gate, Site, flatten, read_gate
 from pneumo.training import pictures
-from tests.support.films import SAMPLES, MeanGrey
-
-
-def encoded(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.support.films import SAMPLES, MeanGrey, png
 
 
 @pytest.fixture
@@ -120,7 +113,7 @@ def test_features_are_logarithms_in_the_order_of_the_outputs():
 
 def test_refused_picture_is_read_only_when_forced_and_then_says_so():
     predictor = MeanGrey()
-    film = encoded(np.tile(np.arange(256, dtype=np.uint8), (300, 1)))
+    film = png(np.tile(np.arange(256, dtype=np.uint8), (300, 1)))
     assert predictor.predict(film).warnings == []
     predictor.unlike = 0.7
     (doubt,) = predictor.predict(film).warnings
@@ -137,7 +130,7 @@ def test_refusal_over_http_and_on_the_page():
     predictor = MeanGrey()
     predictor.unlike = 2.0
     client = create_app({"PREDICTOR": predictor, "TESTING": True}).test_client()
-    film = encoded(np.tile(np.arange(256, dtype=np.uint8), (300, 1)))
+    film = png(np.tile(np.arange(256, dtype=np.uint8), (300, 1)))
     answer = client.post("/predict", data=film, content_type="image/png")
     assert (answer.status_code, answer.json["error"]) == (422, "not_a_chest_film")
     answer = client.post("/predict?force=1", data=film, content_type="image/png")
@@ -168,7 +161,7 @@ def test_shipped_gate_refuses_what_is_drawn(predictor):
     rng = np.random.default_rng(5)  # not the seed that taught it
     for picture in (p for _ in range(5) for p in pictures.draw(rng)):
         with pytest.raises(NotChestFilmError):
-            predictor.predict(encoded(picture))
+            predictor.predict(png(picture))
 
 
 def other_medical_images():

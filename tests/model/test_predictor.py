@@ -1,6 +1,5 @@
 """The served model: its map is its answer, and what it says follows from the card."""
 
-import io
 import json
 import math
 import shutil
@@ -9,20 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pneumo.errors import ModelError, OperatingPointError
 from pneumo.films.images import decode
 from pneumo.model import heatmap
 from pneumo.model.card import describe_file, read_card
 from pneumo.model.predictor import Predictor
-from tests.support.films import SAMPLES, MeanGrey
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.support.films import SAMPLES, MeanGrey, png
 
 
 def pointing(least, chance):
@@ -134,14 +126,8 @@ def test_threads_get_the_answers_that_one_gets(predictor):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            lambda c: c["input"].update(size=96),
-            r"input to be \[\(1, 96, 96, 3\)\] float32, received \(1, \d+, \d+, 3\)",
-        ),
-        (
-            lambda c: c["output"].update(shape=[1, 6, 6, 1]),
-            r"outputs to be \[\(1, 6, 6, 1\), .* received .*\(1, \d+, \d+, 1\)",
-        ),
+        (lambda c: c["input"].update(size=96), r"input to be \[\(1, 96, 96, 3\)\] float32, received .*, 3\)"),
+        (lambda c: c["output"].update(shape=[1, 6, 6, 1]), r"outputs to be \[\(1, 6, 6, 1\), .* received .*, 1\)"),
     ],
     ids=["input", "output"],
 )

@@ -117,9 +117,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png_of(width: int, height: int, data: bytes) -> bytes:
-    """A grey PNG of that size and that compressed data, whether they fit or not."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+def png_of(width: int, height: int, data: bytes, bits: int = 8, colour: int = 0) -> bytes:
+    """A PNG of that size and compressed data, whether they fit or not; colour 0 is grey, 2 RGB, 4 grey with alpha."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 

@@ -24,10 +24,7 @@ def by_hand():
         "operating_points": {"screening": {"threshold": 0.05, "internal_test": {}}},
         "version": "1.2.3",
         "files": {"served": {}},
-        "receipt": {
-            "config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4},
-            "command": "c",
-        },
+        "receipt": {"config": {"network": "cnn", "augmentation": "x", "size": 80, "epochs": 4}, "command": "c"},
         "input": {"preprocessing": [], "size": 80},
         "base": "none",
         "parameters": 1,
@@ -38,11 +35,7 @@ def by_hand():
         "histories": {"whole": {"loss": [1, 1], "seconds": [3.0, 5.0]}},
         "seconds": 9,
         "milliseconds": 2,
-        "internal_test": {
-            "target": [0, 1, 1, 1],
-            "patients": [0, 1, 1, 2],
-            "probability": [0.1, 0.9, 0.9, 0.1],
-        },
+        "internal_test": {"target": [0, 1, 1, 1], "patients": [0, 1, 1, 2], "probability": [0.1, 0.9, 0.9, 0.1]},
         "audit": {},
     }
     return card, run
@@ -109,10 +102,8 @@ def test_what_became_of_the_last_block_by_hand():
     receipt["validation_loss"] = {"top": 0.11469, "tune": 0.11902}
     said = "validation loss 0.1190, top alone 0.1147"
     assert comparison.describe_last_block(receipt) == f"tuned, not kept: {said}"
-    assert (
-        comparison.describe_last_block(receipt | {"trained_layers": ["block5_conv3", "logit_map"]})
-        == f"tuned, kept: {said}"
-    )
+    tuned = receipt | {"trained_layers": ["block5_conv3", "logit_map"]}
+    assert comparison.describe_last_block(tuned) == f"tuned, kept: {said}"
     assert comparison.describe_last_block(receipt | {"validation_loss": {"top": 0.1}}) == "not tuned"
     of_cnn5 = {"config": {"network": "cnn"}, "trained_layers": ["block5_conv"], "validation_loss": {"whole": 0.1}}
     assert comparison.describe_last_block(of_cnn5) == ""

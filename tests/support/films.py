@@ -25,6 +25,18 @@ def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def png(pixels) -> bytes:
+    """The PNG of (H, W) uint8."""
+    return saved(Image.fromarray(np.ascontiguousarray(pixels)), "PNG")
+
+
+def write_greys(folder: Path, greys) -> None:
+    """Write a film of 64 × 64 pixels of each grey (0 to 255) into `folder`, as 0.png, 1.png …"""
+    folder.mkdir(parents=True)
+    for number, grey in enumerate(greys):
+        Image.new("L", (64, 64), grey).save(folder / f"{number}.png")
+
+
 def open_gate():
     """A gate of one feature: how little the picture looks like a frontal film; from 0.5 on doubtful, from 1 refused."""
     weights, bias = np.array([[-0.5, 0, 0, 0, 0.5]], np.float32), np.array([0, -50, -50, -50, 0], np.float32)

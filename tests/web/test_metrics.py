@@ -3,33 +3,20 @@
 import io
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from pneumo.web.metrics import Metrics
-from tests.support.films import TwoPopulations
-
-
-def samples(text):
-    """Every line as {(name, label values in the order of the labels' names): value}."""
-    return {
-        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+from tests.support.films import TwoPopulations, saved
+from tests.support.web import counts
 
 
 def png(grey):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((64, 64), grey, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return saved(Image.new("L", (64, 64), grey), "PNG")
 
 
-def test_requests_films_and_refusals_are_counted(mean_grey):
-    client = create_app({"PREDICTOR": mean_grey, "TESTING": True}).test_client()
+def test_requests_films_and_refusals_are_counted(client):
     assert client.post("/predict", data=png(200), content_type="image/png").json["label"] == "PNEUMONIA"
     files = [(io.BytesIO(data), "Jane-Doe.png") for data in (png(10), png(20), b"no film", b"no film", png(250))]
     client.post("/predict", data={"file": files})
@@ -41,7 +28,7 @@ def test_requests_films_and_refusals_are_counted(mean_grey):
     answer = client.get("/metrics")
     assert answer.content_type.startswith("text/plain; version=")
     assert "Jane" not in answer.text
-    counted = samples(answer.text)
+    counted = counts(answer.text)
     expected = {
         ("pneumo_requests_total", "predict", "answered"): 2,
         ("pneumo_requests_total", "predict", "refused"): 1,
@@ -77,19 +64,15 @@ def test_drift_shows_by_population():
     model.unlike = -12.0
     client.post("/predict?population=adult", **ask)
     client.post("/predict?population=adult&force=1", **ask)
-    counted = samples(client.get("/metrics").text)
+    counted = counts(client.get("/metrics").text)
     assert [counted["pneumo_unfamiliar_films_total", one] for one in ("child", "adult")] == [0, 1]
     assert [counted["pneumo_probability_count", one] for one in ("child", "adult")] == [2, 2]
     assert [counted["pneumo_probability_bucket", limit, "child"] for limit in ("0.5", "0.7")] == [0, 2]
     assert [counted["pneumo_probability_bucket", limit, "adult"] for limit in ("0.3", "0.4")] == [0, 2]
     # 5 / 9 twice, then 5 / 9 and 10 / 9
     assert [counted["pneumo_distance_bucket", limit, "child"] for limit in ("0.5", "0.6")] == [0, 2]
-    assert [counted["pneumo_distance_bucket", limit, "adult"] for limit in ("0.5", "0.6", "1.0", "1.25")] == [
-        0,
-        1,
-        1,
-        2,
-    ]
+    adults = [counted["pneumo_distance_bucket", limit, "adult"] for limit in ("0.5", "0.6", "1.0", "1.25")]
+    assert adults == [0, 1, 1, 2]
     assert counted["pneumo_films_total", "NORMAL"] + counted["pneumo_films_total", "PNEUMONIA"] == 5
     assert counted["pneumo_refusals_total", "not_a_chest_film"] == 1
 
@@ -101,7 +84,7 @@ def test_times_fall_into_buckets_and_a_failure_is_no_refusal():
     for status in (500, 503, 429):
         metrics.answered("predict", status, 0)
     metrics.inside(4, 3)
-    counted = samples(metrics.text()[0].decode())
+    counted = counts(metrics.text()[0].decode())
     for bound, count in (("0.01", 3), ("0.025", 4), ("0.05", 5), ("0.25", 6), ("20.0", 6), ("60.0", 7), ("+Inf", 7)):
         assert counted["pneumo_request_seconds_bucket", "predict", bound] == count
     assert counted["pneumo_request_seconds_sum", "predict"] == pytest.approx(30.26)
