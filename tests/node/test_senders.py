@@ -8,7 +8,7 @@ from threading import Thread
 
 import pydicom
 import pytest
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 
 from pneumo.node.senders import REPORTS, NotTakenError, StoreSender, WebSender
 from tests.support.server import HOST, free_port
@@ -17,9 +17,11 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @pytest.fixture
-def peer():
+def peer(monkeypatch):
     """A function that starts an archive which takes some classes and answers a status; returns its port and list."""
     servers = []
+    # a node that ran in this process before accepts everything, and so would these archives
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
 
     def start(*kinds, status=0):
         taken, entity = [], AE("ARCHIVE")

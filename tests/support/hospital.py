@@ -19,7 +19,7 @@ from tests.support.films import SAMPLES
 from tests.support.server import HOST, ROOT, Endpoint, environment, free_port, until
 
 SETTINGS = ROOT / "deploy" / "hospital"
-PNEUMONIA, NORMAL = SAMPLES[2], SAMPLES[0]
+PNEUMONIA, NORMAL = SAMPLES[2], SAMPLES[1]
 
 
 def film(number: int, path: Path = PNEUMONIA, **elements: object) -> bytes:

@@ -91,14 +91,13 @@ def test_of_an_epoch_with_two_rows_the_later_counts(tmp_path):
 
 @pytest.mark.parametrize(("bfloat16", "policy"), [(0.5, "mixed_bfloat16"), (0.9, "float32"), (9.0, "float32")])
 def test_bfloat16_is_used_only_where_it_is_quicker(bfloat16, policy, monkeypatch):
-    seconds = {"bfloat16": bfloat16, "float32": 1.0}
-    monkeypatch.setattr(fitting, "seconds_of_convolution", seconds.get)
+    monkeypatch.setattr(fitting, "time_convolution", lambda: {"bfloat16": bfloat16, "float32": 1.0})
     with fitting.quickest_precision() as chosen:
         assert chosen == policy == keras.mixed_precision.global_policy().name
     assert keras.mixed_precision.global_policy().name == "float32"
 
 
-def test_seconds_of_a_convolution_are_measured(monkeypatch):
-    ticks = iter([0, 9, 10, 15, 20, 23, 30, 37])  # the first is slow, then 5, 3 and 7
+def test_a_convolution_is_timed_in_both_types(monkeypatch):
+    ticks = iter([0, 9, 10, 30, 30, 35, 40, 47, 50, 53, 60, 68])  # in turns: the first are slow, then 5, 7, 3 and 8
     monkeypatch.setattr(fitting.time, "perf_counter", lambda: next(ticks))
-    assert fitting.seconds_of_convolution("bfloat16", times=3) == 3
+    assert fitting.time_convolution(times=2) == {"float32": 3, "bfloat16": 7}

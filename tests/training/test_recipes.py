@@ -206,7 +206,7 @@ def test_the_record_of_another_model_is_refused(published, tmp_path):
         (("train", "--seed", "-1"), "0<=x<=4294967295"),
         (("notebook", "--set", "epochs"), "expected NAME=VALUE"),
         (("notebook", "--set", "data=/films"), "expected NAME=VALUE"),
-        (("notebook", "--set", "epoch=1"), "the name one of data, run, base_weights"),
+        (("notebook", "--set", "epoch=1"), "the name one of data, sources, run, base_weights"),
     ],
 )
 def test_what_cannot_be_meant_is_said_at_once(options, said):

@@ -64,7 +64,8 @@ def test_its_model_is_served_and_answers_as_keras_does(executed, tiny_chest_xray
     assert answer["probability"] == pytest.approx(predictor.probability(predictor.logit(film)), abs=1e-6)
 
     model = networks.map_model(networks.from_card(card))
-    logits = model(Batches(film[None], np.zeros((1, 1)), card.size, 1)[0][0])
+    (level,) = dataset.load([dataset.Example(path, "PNEUMONIA", None, "p")], card.size, card.steps)
+    logits = model(Batches(level[None], np.zeros((1, 1)), card.size, 1)[0][0])
     served = predictor.logit_map(film)
     assert served.mean() == pytest.approx(np.mean(logits), abs=0.15)
     assert card.contents["agreement"]["n"] == card.contents["metrics"]["internal_test"]["n"]
