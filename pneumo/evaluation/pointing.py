@@ -10,7 +10,7 @@ import numpy as np
 
 from pneumo.data.dataset import Box
 from pneumo.evaluation.metrics import bootstrap, bound_share, summarise
-from pneumo.evaluation.subgroups import ALL
+from pneumo.model.card import ALL
 
 FINE = 8  # of a position's side: boxes are drawn on a grid so many times as fine
 INSIDE = 0.5  # a position lies in a box if this share of it does

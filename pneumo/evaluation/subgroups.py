@@ -10,9 +10,9 @@ import numpy as np
 from pneumo import LABELS
 from pneumo.data.dataset import OTHER, Example
 from pneumo.evaluation.metrics import bootstrap, measure_draws, measure_point, summarise
+from pneumo.model.card import ALL
 
 THIRDS = ("lowest third", "middle third", "highest third")
-ALL = "all films"
 READ, BY_TEXT = "read by radiologists", "labelled by text"
 
 

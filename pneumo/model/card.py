@@ -24,6 +24,7 @@ DEFAULT_MODEL = "vgg16-chest-xray"
 POINTS = ("screening", "balanced", "specific")  # the operating points, in the order of their thresholds
 TRIAGE = ("rule-out", "uncertain", "rule-in")  # below the lowest threshold, between, from the highest threshold on
 UNFAMILIAR = "unfamiliar"  # triage of a film like none of the training films: no threshold holds for it
+ALL = "all films"  # how a card calls those of which its other groups are parts
 CHILD = "child"  # the population of a card that names none
 
 
@@ -70,7 +71,7 @@ class Card:
         `chance`. Where no radiologist drew boxes, nobody knows, and the map is shown.
         """
         checked = self.contents.get("pointing") or {}
-        boxed = (checked.get("validation") or {}).get("all films")
+        boxed = (checked.get("validation") or {}).get(ALL)
         beats_chance = not boxed or boxed["intervals"]["pointing"][0] > boxed["chance"]
         return math.prod(self.output_shape) > 1 and beats_chance
 

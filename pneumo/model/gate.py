@@ -122,7 +122,7 @@ class Gate:
         logits = centred[0] @ self.weights + self.bias  # (n,)
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
-        # not by @: the threads that it starts go on to spin, and slow the network's next pass by a third
+        # `@` would start BLAS threads; they spin for a while and slow the network's next pass by a third
         white = np.einsum("pd,dk->pk", centred, self.whitening)
         distance = float((np.sqrt(np.mean(white**2, axis=1)) / self.reach).min())
         frontal = float(probabilities[0])

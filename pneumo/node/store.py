@@ -126,10 +126,6 @@ class Store:
         """Find a film by its SOP Instance UID."""
         return next(iter(self.find_where("uid = ?", (uid,))), None)
 
-    def find_all(self) -> list[Row]:
-        """Find all films, in the order in which they came."""
-        return self.find_where("TRUE ORDER BY received, uid")
-
     def find_where(self, condition: str, values: Iterable = ()) -> list[Row]:
         """Find the films that meet a condition in SQL; it may end in an order and a limit."""
         found = map(dict, self.select(f"SELECT * FROM films WHERE {condition}", values))

@@ -14,9 +14,9 @@ from pneumo import LABELS
 from pneumo.data.dataset import OTHER
 from pneumo.errors import RunError
 from pneumo.evaluation.faithfulness import describe_drops
-from pneumo.evaluation.subgroups import ALL, READ
+from pneumo.evaluation.subgroups import READ
 from pneumo.films.images import decode
-from pneumo.model.card import MODELS, POINTS, Card, read_card
+from pneumo.model.card import ALL, MODELS, POINTS, Card, read_card
 from pneumo.model.heatmap import describe_coverage
 from pneumo.reports import tables
 from pneumo.reports.card_tables import (

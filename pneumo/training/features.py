@@ -9,6 +9,7 @@ import numpy as np
 
 from pneumo.data import augment, changes
 from pneumo.errors import PneumoError
+from pneumo.files import write_whole
 from pneumo.model.card import sha256
 from pneumo.training import networks
 from pneumo.training.batches import Batches
@@ -38,10 +39,8 @@ def compute_features(config: TrainConfig, films: np.ndarray, folder: Path, view:
             model = networks.front(config.size, config.frozen)
             load_base(model, config)
             found = model.predict(Batches(*columns, augmentation=config.augmentation, whole=True), verbose=0)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished.npy")
-        np.save(unfinished, found.astype(np.float16))
-        unfinished.replace(path)
+        with write_whole(path) as stream:
+            np.save(stream, found.astype(np.float16))
     return np.load(path, mmap_mode="r")
 
 

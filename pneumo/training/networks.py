@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from pneumo.files import write_whole
 from pneumo.model.card import Card
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions of each block
@@ -182,10 +183,8 @@ def take_layers(model: keras.Model, names: Iterable[str]) -> dict[str, list[np.n
 def save_layers(layers: dict[str, list[np.ndarray]], path: Path, dtype: str) -> None:
     """Write layer name -> weights as an .npz of `dtype`, without code, unlike a .keras file; whole or not at all."""
     arrays = {f"{name}/{i}": w.astype(dtype) for name, ws in layers.items() for i, w in enumerate(ws)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished.npz")
-    np.savez(unfinished, **arrays)
-    unfinished.replace(path)
+    with write_whole(path) as stream:
+        np.savez(stream, **arrays)
 
 
 def list_layers(path: Path) -> set[str]:

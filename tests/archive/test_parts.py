@@ -1,12 +1,9 @@
 """Shards in parts: together they are the unsharded table, whatever was killed or ran twice meanwhile."""
 
 import json
-import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,29 +13,8 @@ from pyarrow import parquet
 from pneumo.archive import parts
 from pneumo.archive.folder import LocalFolder
 from pneumo.archive.rows import COLUMNS
-from tests.support.cli import by_file, rows, run, texts
+from tests.support.cli import KILL, by_file, rows, run, start, texts
 
-ROOT = Path(__file__).parents[2]
-# The command with the model that says the mean grey, in a process of its own; it first acts on each film.
-COMMAND = """
-import os, signal, time
-from pathlib import Path
-from pneumo.archive import parts
-from pneumo.cli import films as cli_films, main as cli
-from tests.support.films import MeanGrey
-
-def act(grey):
-    {act}
-
-class Acting(MeanGrey):
-    def look(self, pixels):
-        act(pixels[0, 0])
-        return super().look(pixels)
-
-cli_films.load, parts.FILMS = lambda model: Acting(), 4
-cli.main()
-"""
-KILL = "if grey == {deadly}: os.kill(os.getpid(), signal.SIGKILL)"
 # So both processes have seen that the first part is not there, and begun to read it.
 MEET = """Path(f"begun-{os.getpid()}").touch()
     while len(list(Path().glob("begun-*"))) < 2: time.sleep(0.01)"""
@@ -56,13 +32,6 @@ def read_shards(films, folder, *arguments, count=3, only=None):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def start(act, *arguments):
-    """Start the command in this folder."""
-    command = [sys.executable, "-c", COMMAND.format(act=act), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def test_shards_together_are_the_unsharded_table(films, tmp_path):

@@ -1,10 +1,7 @@
 """Many films: in order, on every core, in bounded memory, and a killed run goes on as if nothing had been."""
 
-import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from pneumo.archive.rows import FORMULA, guard
 from pneumo.cli import films as cli_films
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
-from tests.support.cli import run, write_killed
+from tests.support.cli import KILL, run, start
 from tests.support.films import SAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -78,18 +75,9 @@ def test_a_killed_run_resumes_to_the_same_rows_and_heat_maps(grey, films, tmp_pa
         return ["predict", films, "--csv", folder / "out.csv", "--heatmaps", folder / "maps"]
 
     assert run(*command(tmp_path / "whole")).exit_code == 0
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            write_killed(8 * 25, "cli_films.cores = lambda: 2"),
-            *map(str, command(tmp_path / "killed")),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL
+    process = start(KILL.format(deadly=8 * 25), *command(tmp_path / "killed"))
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == -signal.SIGKILL, said
     out, whole = tmp_path / "killed" / "out.csv", (tmp_path / "whole" / "out.csv").read_bytes()
     left = out.read_bytes()
     assert whole.startswith(left)

@@ -1,6 +1,5 @@
 """Which value is black and which is white, and which tone leaves a film in doubt."""
 
-
 import numpy as np
 import pytest
 

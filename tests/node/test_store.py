@@ -155,7 +155,7 @@ def test_sent_films_are_kept_as_long_as_is_said(store):
     assert store.find(rows[0].uid).patient == "P1"
     store.forget(keep=-DAY, identify=-DAY)  # as a day later
     assert [files(store, row) for row in rows] == [[False] * 3, [True] * 3]
-    assert [row.patient for row in store.find_all()] == [None, "P2"]
+    assert [row.patient for row in store.find_where("TRUE ORDER BY received")] == [None, "P2"]
 
 
 def test_a_verdict(store):

@@ -1,34 +1,44 @@
 """Run the command line in this process, and read what it wrote."""
 
 import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 from click.testing import CliRunner
 
 from pneumo.cli.main import main
 
-# The command, as a program of its own, with the model that says the mean grey; it is killed when it looks at the film
-# of the grey DEADLY. SETTINGS is run before it.
-KILLED = """
-import os, signal
+ROOT = Path(__file__).parents[2]
+
+# The command with the model that says the mean grey, as a program of its own; it first acts on each film's grey.
+COMMAND = """
+import os, signal, time
+from pathlib import Path
 from pneumo.archive import parts
 from pneumo.cli import films as cli_films, main as cli
 from tests.support.films import MeanGrey
 
-class Deadly(MeanGrey):
+def act(grey):
+    {act}
+
+class Acting(MeanGrey):
     def look(self, pixels):
-        if pixels[0, 0] == DEADLY:
-            os.kill(os.getpid(), signal.SIGKILL)
+        act(pixels[0, 0])
         return super().look(pixels)
 
-cli_films.load = lambda model: Deadly()
-SETTINGS
+cli_films.load, cli_films.cores, parts.FILMS = lambda model: Acting(), lambda: 2, 4
 cli.main()
 """
+KILL = "if grey == {deadly}: os.kill(os.getpid(), signal.SIGKILL)"
 
 
-def write_killed(grey: int, settings: str) -> str:
-    """Return the program of a command that is killed at the film of that grey."""
-    return KILLED.replace("DEADLY", str(grey)).replace("SETTINGS", settings)
+def start(act, *arguments):
+    """Start the command in this folder; it runs the statement `act` before each film."""
+    command = [sys.executable, "-c", COMMAND.format(act=act), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def run(*arguments):
