@@ -123,16 +123,14 @@ def published(request, tiny_chest_xray, tmp_path_factory):
     """Card of a recipe's model, trained and published by the command on a few dozen films, its gate on few drawings."""
     name, folder = request.param, tmp_path_factory.mktemp("recipe")
     recipe = RECIPES[name]
-    epochs = 4 if name == "resnet50v2" else 1  # its normalisations need some steps before they mean anything
-    patched = pytest.MonkeyPatch()
-    patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3, views=1)))
-    patched.setattr(gate, "DRAWN", 3)
-    patched.setattr(publish, "CALIBRATION_FILMS", 4)
     arguments = ["train", "--recipe", name, "--data", str(tiny_chest_xray), "--run", str(folder / "run")]
-    arguments += ["--epochs", str(epochs), "--image-size", "64", "--card", str(folder / f"{name}.json")]
-    arguments += ["--base", "none"]
-    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    patched.undo()
+    # after one epoch some processors' rounding decides whether the logits rise with pneumonia at all
+    arguments += ["--epochs", "4", "--image-size", "64", "--card", str(folder / f"{name}.json"), "--base", "none"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(RECIPES, name, replace(recipe, config=replace(recipe.config, batch=4, rate=1e-3, views=1)))
+        patched.setattr(gate, "DRAWN", 3)
+        patched.setattr(publish, "CALIBRATION_FILMS", 4)
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder / f"{name}.json"
 
