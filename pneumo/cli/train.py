@@ -52,6 +52,11 @@ def recipes() -> None:
     "--recipe]",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    help="Networks to train, of the shipped model's training, each with the next seed: validation chooses one.",
+)
 @click.option("--card", type=click.Path(path_type=Path), help="Card to write; else the shipped or recipes/NAME.json.")
 def train(
     data: Path,
@@ -114,6 +119,9 @@ def _configure(name: str | None, base: str, size: int | None, **changes: int | N
 
     config = RECIPES[name].config if name else SHIPPED
     given = {key: value for key, value in changes.items() if value is not None}
+    if name and (own := {"epoch_steps", "seeds"} & given.keys()):
+        option = "--" + min(own).replace("_", "-")
+        raise click.BadParameter(f"it is of the shipped model's training, not of {name}'s.", param_hint=option)
     if size:
         given |= {"size": size} | ({"film_size": size} if config.network != "vgg16" else {})
     config = replace(config, base_weights=find_base(base), **given)

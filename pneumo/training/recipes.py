@@ -22,7 +22,8 @@ class TrainConfig:
     VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
     film, then the convolutions after the layer `frozen` and the head for `tune_epochs` at `tune_rate`. With
     `positions`, the weight of `positions.position_loss`, both train together instead, for `epochs` of `epoch_steps`
-    batches; a film has `views` augmented copies times its weight. Other networks train all layers for `epochs` at
+    batches; a film has `views` augmented copies times its weight. `seeds` networks are trained so, and the one with the
+    lowest validation loss is kept. Other networks train all layers for `epochs` at
     `rate`: after `plateau` epochs without a lower validation loss the rate is divided by ten; training stops at
     training accuracy `enough`, or when the validation loss exceeds the training loss by `gap` in two epochs running. 0
     turns each of these off.
@@ -50,6 +51,7 @@ class TrainConfig:
     frozen: str = "block4_pool"
     positions: float = 0.0
     epoch_steps: int = 0
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ SHIPPED = TrainConfig(
     frozen="block4_conv2",
     positions=0.5,
     epoch_steps=60,
+    seeds=3,
 )
 
 

@@ -5,7 +5,8 @@ chosen on validation. The internal test is not looked at here.
 """
 
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,7 +30,8 @@ WARM, DECAY = 0.06, 0.02  # share of the steps in which the rate rises; AdamW's 
 class Trained:
     """What a training run leaves: where the trained weights are, the layers that they are of, and how it went.
 
-    `validation_loss` and `histories` (columns of an epoch each) are by phase. `seconds` is the time of all epochs,
+    `validation_loss` and `histories` (columns of an epoch each) are by phase, or by seed where several are trained, and
+    so is `reached`: what was measured on validation in the epoch that was kept. `seconds` is the time of all epochs,
     `precision` the dtype policy.
     """
 
@@ -39,6 +41,7 @@ class Trained:
     histories: dict[str, dict[str, list[float]]]
     seconds: int
     precision: str = "float32"
+    reached: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def train(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
@@ -67,10 +70,8 @@ def train(train: list[Example], validation: list[Example], folder: Path, config:
         for name, (weights, _) in candidates.items()
     }
     weights, layers = candidates[min(loss, key=loss.get)]
-    columns = {name: read_history(folder, name) for name in candidates}
-    histories = {name: {key: values.tolist() for key, values in found.items()} for name, found in columns.items()}
-    seconds = sum(sum(history["seconds"]) for history in histories.values())
-    return Trained(weights, layers, loss, histories, round(seconds), precision)
+    histories, seconds = _read_histories(folder, candidates)
+    return Trained(weights, layers, loss, histories, seconds, precision)
 
 
 def _train_top(
@@ -119,20 +120,24 @@ def _train_top(
 def _train_positions(train: list[Example], validation: list[Example], folder: Path, config: TrainConfig) -> Trained:
     """Train VGG-16's layers behind the frozen ones, and the head, on weighted films and radiologists' boxes.
 
-    The epoch is chosen by the calibrated loss on validation, the mean of the populations'.
+    That is done once for each of `config.seeds` seeds, from `config.seed` on. The epoch and the seed are chosen by the
+    calibrated loss on validation, the mean of the populations'.
     """
-    path, layers = folder / "top.npz", (*networks.trained_convolutions(config.frozen), *networks.TOP_NAMES)
+    layers = (*networks.trained_convolutions(config.frozen), *networks.TOP_NAMES)
+    seeds = {f"seed-{seed}": seed for seed in range(config.seed, config.seed + config.seeds)}
+    paths = {name: folder / f"{name}.npz" for name in seeds}
     with quickest_precision() as precision:
-        if not path.exists():
+        if not all(path.exists() for path in paths.values()):
             weights = weigh_films(train)
             views = make_views(train, config, folder, np.maximum(1, np.rint(config.views * weights)).astype(int))
-            held_out = HeldOut(
-                make_views(validation, config, folder), validation, config.options["sharpness"], config.batch
-            )
-            drawn = Drawn(views, train, weights, list_cells(train), config.batch, config.epoch_steps, config.seed)
-            keras.utils.set_random_seed(config.seed)  # whether the views were made now or lay there
+            held_out = make_views(validation, config, folder)
+        for name in (name for name, path in paths.items() if not path.exists()):
+            print(f"training with {name}", flush=True)
+            drawn = Drawn(views, train, weights, list_cells(train), config.batch, config.epoch_steps, seeds[name])
+            watcher = HeldOut(held_out, validation, config.options["sharpness"], config.batch)
+            keras.utils.set_random_seed(seeds[name])  # whatever was drawn before
             model = _build_tail(config)
-            ends = {name: model.get_layer(name).output for name in (networks.LOGIT_NAME, networks.MAP_NAME)}
+            ends = {end: model.get_layer(end).output for end in (networks.LOGIT_NAME, networks.MAP_NAME)}
             learner = keras.Model(model.input, ends)
             learner.compile(
                 _make_schedule(config),
@@ -143,12 +148,17 @@ def _train_positions(train: list[Example], validation: list[Example], folder: Pa
                 loss_weights={networks.LOGIT_NAME: 1.0, networks.MAP_NAME: config.positions},
                 jit_compile=XLA,
             )
-            fit(learner, drawn, None, config.epochs, folder, "top", best=HeldOut.name, watchers=[held_out])
-            networks.save_layers(networks.take_layers(model, layers), path, "float16")
-            finished(folder, "top")
-    history = {key: values.tolist() for key, values in read_history(folder, "top").items()}
-    seconds, loss = round(sum(history["seconds"])), min(history[HeldOut.name])
-    return Trained(path, layers, {"top": loss}, {"top": history}, seconds, precision)
+            fit(learner, drawn, None, config.epochs, folder, name, best=HeldOut.name, watchers=[watcher])
+            networks.save_layers(networks.take_layers(model, layers), paths[name], "float16")
+            finished(folder, name)
+    histories, seconds = _read_histories(folder, seeds)
+    best = {name: int(np.argmin(history[HeldOut.name])) for name, history in histories.items()}
+    reached = {
+        name: {key: values[best[name]] for key, values in history.items() if key.startswith("val_")}
+        for name, history in histories.items()
+    }
+    loss = {name: found[HeldOut.name] for name, found in reached.items()}
+    return Trained(paths[min(loss, key=loss.get)], layers, loss, histories, seconds, precision, reached)
 
 
 def _make_schedule(config: TrainConfig) -> keras.optimizers.Optimizer:
@@ -218,6 +228,13 @@ def read_history(folder: Path, name: str) -> dict[str, np.ndarray]:
     return read_columns(folder / f"history-{name}.csv")
 
 
+def _read_histories(folder: Path, names: Iterable[str]) -> tuple[dict[str, dict[str, list[float]]], int]:
+    """Read the histories of these phases or seeds, and how many seconds all their epochs took."""
+    columns = {name: read_history(folder, name) for name in names}
+    histories = {name: {key: values.tolist() for key, values in found.items()} for name, found in columns.items()}
+    return histories, round(sum(sum(history["seconds"]) for history in histories.values()))
+
+
 def _list_targets(examples: list[Example]) -> np.ndarray:
     return np.array([[e.target] for e in examples], np.float32)  # (n, 1)
 
@@ -269,12 +286,14 @@ def make_receipt(config: TrainConfig, trained: Trained, base_name: str, recipe: 
     command += f" --base {base_name} --epochs {config.epochs}"
     command += f" --tune-epochs {config.tune_epochs}" if config.network == "vgg16" else ""
     command += f" --seed {config.seed}" if config.seed != SHIPPED.seed else ""
+    command += f" --seeds {config.seeds}" if config.positions and config.seeds != SHIPPED.seeds else ""
     settings = {key: value for key, value in asdict(config).items() if key != "base_weights"}
     return {
         "command": command,
         "config": settings,
         "trained_layers": list(trained.layers),
         "validation_loss": {name: round(value, 5) for name, value in trained.validation_loss.items()},
+        "reached": trained.reached,
         "seconds": trained.seconds,
         "precision": trained.precision,
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},

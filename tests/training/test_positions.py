@@ -127,6 +127,7 @@ def test_a_base_without_a_convolution_is_refused(base, tmp_path):
 
 def test_a_killed_run_goes_on(few, base, tmp_path, monkeypatch):
     config = replace(SHIPPED, base_weights=base, size=32, film_size=32, batch=4, epochs=2, epoch_steps=2, views=1)
+    config = replace(config, seeds=2)
     made = []
     monkeypatch.setattr(views_module, "CHUNK", 8)
     prepare = views_module._prepare
@@ -139,16 +140,20 @@ def test_a_killed_run_goes_on(few, base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.Model, "fit", stopped)
     once = train(few, few[::3], tmp_path / "whole", config)  # its first call is stopped after an epoch
-    assert len(once.histories["top"]["loss"]) == 1
+    assert {name: len(history["loss"]) for name, history in once.histories.items()} == {"seed-0": 1, "seed-1": 2}
     assert made == [0, 1, 0]  # 12 films in chunks of 8, then 4 held out
-    (tmp_path / "whole" / "top.npz").unlink()
+    (tmp_path / "whole" / "seed-0.npz").unlink()
     whole = train(few, few[::3], tmp_path / "whole", config)
-    assert len(whole.histories["top"]["loss"]) == 2
+    assert {name: len(history["loss"]) for name, history in whole.histories.items()} == {"seed-0": 2, "seed-1": 2}
+    assert whole.histories["seed-1"] == once.histories["seed-1"]
     assert made == [0, 1, 0]  # what the frozen layers made was kept
     assert whole.layers == LAYERS
-    assert np.isfinite(whole.validation_loss["top"])
-    for name in ("val_AUC_adult", "val_pointing", "val_calibrated"):
-        assert name in whole.histories["top"]
+    for name, history in whole.histories.items():
+        best = int(np.argmin(history["val_calibrated"]))
+        for one in ("val_AUC_adult", "val_pointing", "val_calibrated"):
+            assert whole.reached[name][one] == history[one][best]
+        assert whole.validation_loss[name] == history["val_calibrated"][best]
+    assert whole.weights.stem == min(whole.validation_loss, key=whole.validation_loss.get)
 
 
 def test_views_are_the_films_as_they_are_unless_counted(few, base, tmp_path):

@@ -202,6 +202,7 @@ def test_the_record_of_another_model_is_refused(published, tmp_path):
     ("options", "said"),
     [
         (("train", "--recipe", "cnn", "--tune-epochs", "7"), "--tune-epochs"),
+        (("train", "--recipe", "vgg16", "--seeds", "2"), "--seeds: it is of the shipped model's training"),
         (("train", "--seed", "-1"), "0<=x<=4294967295"),
         (("notebook", "--set", "epochs"), "expected NAME=VALUE"),
         (("notebook", "--set", "data=/films"), "expected NAME=VALUE"),
