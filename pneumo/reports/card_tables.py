@@ -1,12 +1,13 @@
 """What a model card says -> rows of text for its pages, with what follows from it: predictive values, intervals."""
 
+import statistics
 from collections.abc import Mapping
 
 import numpy as np
 
 from pneumo.evaluation.metrics import bound_share
 from pneumo.model.card import Card
-from pneumo.reports.pages import write_interval, write_percent
+from pneumo.reports.pages import write_figure, write_interval, write_percent
 from pneumo.reports.tables import Row
 
 # What the gate was measured on, and what of the same sort taught it; `{}` is how many
@@ -28,6 +29,12 @@ _GATED = {
     "negative": ("internal test, negative", "{} films of train"),
 }
 PATIENTS = {"child": "children", "adult": "adults"}  # of a population
+REACHED = {  # of a receipt
+    "val_calibrated": "loss of calibrated logits",
+    "val_AUC_child": "children: AUC",
+    "val_AUC_adult": "adults: AUC, opacity against all others",
+    "val_pointing": "map points into a box",
+}
 RARER = (0.3, 0.1, 0.05)  # shares of films with pneumonia
 
 
@@ -104,3 +111,19 @@ def count_open_films(card: Card) -> dict | None:
     films = card.contents["triage"]["internal_test"]["films"]["uncertain"]
     label = {card.rule_in: "NORMAL", card.rule_out: "PNEUMONIA"}.get(card.threshold)
     return {**films, "count": sum(films.values()), "label": label} if label and sum(films.values()) else None
+
+
+def tabulate_reached(reached: Mapping[str, Mapping[str, float]]) -> list[Row]:
+    """What the networks of several seeds reached on validation, a row each, then their mean and standard deviation.
+
+    The first row has the names of the columns. Nothing for a card whose receipt does not say.
+    """
+    if not reached:
+        return []
+    names = [name for name in REACHED if all(name in found for found in reached.values())]
+    columns = [[found[name] for found in reached.values()] for name in names]
+    rows = [(seed, *(write_figure(found[name]) for name in names)) for seed, found in reached.items()]
+    if len(reached) > 1:
+        spread = (f"{write_figure(statistics.mean(c))} ± {write_figure(statistics.stdev(c))}" for c in columns)
+        rows.append(("mean ± standard deviation", *spread))
+    return [("", *(REACHED[name] for name in names)), *rows]

@@ -24,6 +24,7 @@ from pneumo.reports.card_tables import (
     count_open_films,
     tabulate_ages,
     tabulate_prevalence,
+    tabulate_reached,
     tabulate_refusals,
 )
 from pneumo.reports.pages import render
@@ -137,6 +138,7 @@ def write_pages() -> dict[Path, str]:
         populations=describe_populations(card),
         names=PATIENTS,
         ages=tabulate_ages(contents["gate"]),
+        reached=tabulate_reached(contents["receipt"].get("reached", {})),
         points=POINTS,
         sources={name: {"file": file, "command": command} for name, (file, command) in SOURCES.items()},
         tables=tables,

@@ -147,6 +147,20 @@ def test_what_a_label_is_worth_by_hand():
     assert rows[0][1].startswith("93 (")
 
 
+def test_what_seeds_reached_and_how_far_apart_they_lie():
+    reached = {
+        "seed-0": {"val_calibrated": 0.3, "val_AUC_child": 0.99},
+        "seed-1": {"val_calibrated": 0.5, "val_AUC_child": 0.97},
+    }
+    assert card_tables.tabulate_reached(reached) == [
+        ("", "loss of calibrated logits", "children: AUC"),
+        ("seed-0", "0.3000", "0.9900"),
+        ("seed-1", "0.5000", "0.9700"),
+        ("mean ± standard deviation", "0.4000 ± 0.1414", "0.9800 ± 0.0141"),  # 0.1 · √2, 0.01 · √2
+    ]
+    assert card_tables.tabulate_reached({}) == []
+
+
 def test_refusals_by_hand():
     found = {"n": 200, "refused": 0.01, "doubtful": 0.03, "taken_for": {}}
     measured = {"internal_test": found, "other pictures": found | {"refused": 1.0, "doubtful": 1.0}, "fish": found}
