@@ -28,7 +28,7 @@ def evaluate(target: np.ndarray, probability: np.ndarray, threshold: float, pati
 
 
 def measure(target: np.ndarray, probability: np.ndarray, threshold: float) -> dict:
-    """Measure a model on one set of films: METRICS, `n`, `threshold`, and `confusion` in films.
+    """Measure a model on one set of films: METRICS, `n`, `threshold`, `confusion` in films, and `ece_expected`.
 
     Raises:
         ValueError: no film, lengths that differ, a target other than 0 and 1, or a probability outside 0..1.
@@ -37,7 +37,18 @@ def measure(target: np.ndarray, probability: np.ndarray, threshold: float) -> di
     values, counts = measure_draws(target, probability, threshold, np.ones((1, len(target))))
     named = {name: None if math.isnan(values[name][0]) else float(values[name][0]) for name in METRICS}
     confusion = {name: int(counts[name][0]) for name in _COUNTS}
-    return {"n": len(target), **named, "threshold": float(threshold), "confusion": confusion}
+    expected = expect_ece(probability)
+    return {"n": len(target), **named, "ece_expected": expected, "threshold": float(threshold), "confusion": confusion}
+
+
+def expect_ece(probability: np.ndarray) -> float:
+    """Compute the ECE that chance alone gives n films whose probabilities (n,) are exactly right: about 0.8 · σ a bin.
+
+    The sum of target − probability in a bin then has the variance Σ p (1 − p), and a normal distribution's mean
+    distance from its mean is σ · √(2 / π).
+    """
+    variance = np.bincount(_bin(probability), probability * (1 - probability), BINS)
+    return float(np.sqrt(2 / np.pi * variance).sum() / len(probability))
 
 
 def estimate_intervals(
@@ -178,7 +189,6 @@ def measure_draws(
     order = np.argsort(probability, kind="stable")
     target, probability, weights = target[order], probability[order], weights[:, order]
     called = probability >= threshold
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)  # [0, 0.1), [0.1, 0.2), … [0.9, 1]
     columns = np.column_stack(
         [
             called * target,
@@ -186,7 +196,7 @@ def measure_draws(
             ~called * (1 - target),
             ~called * target,
             (probability - target) ** 2,
-            np.eye(BINS)[bins] * (probability - target)[:, None],
+            np.eye(BINS)[_bin(probability)] * (probability - target)[:, None],
         ]
     )
     sums = weights @ columns  # (draws, 5 + BINS)
@@ -227,6 +237,11 @@ def check(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError("Expected probabilities in 0..1, received others.")
     return target, probability
+
+
+def _bin(probability: np.ndarray) -> np.ndarray:
+    """Number each film's bin: [0, 0.1), [0.1, 0.2), … [0.9, 1]."""
+    return np.minimum((probability * BINS).astype(int), BINS - 1)
 
 
 def _percentiles(values: np.ndarray) -> list[float] | None:

@@ -28,7 +28,7 @@ def test_four_films_one_in_each_cell():
     assert result["brier"] == pytest.approx((0.1**2 + 0.6**2 + 0.2**2 + 0.9**2) / 4)
     assert result["ece"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.9) / 4)  # each film in a bin of its own
     assert (result["n"], result["threshold"]) == (4, 0.5)
-    assert set(result) == {"n", "threshold", "confusion", *METRICS}
+    assert set(result) == {"n", "threshold", "confusion", "ece_expected", *METRICS}
 
 
 def test_all_numbers_are_plain_and_differ_where_they_should():
@@ -53,6 +53,17 @@ def test_a_tie_is_half_a_pair():
 def test_calibration_error_weighs_bins_by_their_films():
     # bin [0.2, 0.3): mean probability 0.25, no pneumonia of 2; bin [0.9, 1]: 0.95, half of 2; together 4 films
     assert measure([0, 0, 1, 0], [0.2, 0.29, 0.9, 1.0], 0.5)["ece"] == pytest.approx((2 * 0.245 + 2 * 0.45) / 4)
+
+
+def test_few_films_have_a_calibration_error_however_right_their_probabilities_are():
+    # two bins of 4 films with p (1 - p) = 0.25 and 0.09: deviations 1 and 0.6, of which √(2 / π) is expected
+    probability = [0.5] * 4 + [0.9] * 4
+    expected = (2 / math.pi) ** 0.5 * (1 + 0.6) / 8
+    assert measure([0, 1] * 4, probability, 0.5)["ece_expected"] == pytest.approx(expected)
+    assert measure([0, 1], [0.0, 1.0], 0.5)["ece_expected"] == 0
+    draws = np.random.default_rng(0).random((400, 800)) < np.repeat(probability, 100)
+    seen = [measure(draw.astype(int), np.repeat(probability, 100), 0.5)["ece"] for draw in draws]
+    assert np.mean(seen) == pytest.approx(expected / 10, rel=0.1)  # a hundred times as many films: a tenth
 
 
 def test_what_is_undefined_is_none():
