@@ -176,7 +176,6 @@ SHIPPED = TrainConfig(
     frozen="block4_conv2",
     positions=0.5,
     epoch_steps=60,
-    seeds=3,
 )
 
 
