@@ -164,7 +164,7 @@ SHIPPED = TrainConfig(
     IMAGENET,
     options={"units": 128, "dropout": 0.3, "sharpness": 1.0},
     steps=("level",),
-    size=224,
+    size=160,
     augmentation="hospitals",
     acquisition=0.6,
     views=2,
