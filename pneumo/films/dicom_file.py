@@ -185,12 +185,12 @@ def _without_unused_bits(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list
             notes.append(
                 f"The highest bit is said to be {ds.HighBit} (HighBit) and is not: it was taken for {bits - 1}."
             )
-    kept = words & mask
+    over = bool(words.max() > mask)  # of a large film every array costs: none is made where no bit is over
+    kept = words & mask if over else words
     if ds.PixelRepresentation:
         sign = np.uint16(1 << bits - 1)
         kept = ((kept ^ sign) - sign).view(np.int16)
-    above = words & ~np.uint16(mask)
-    if (above & ~kept.view(np.uint16)).any() or (above.any() and not ds.PixelRepresentation):
+    if over and (not ds.PixelRepresentation or (words & ~np.uint16(mask) & ~kept.view(np.uint16)).any()):
         notes.append(
             "Bits above BitsStored are set and were not read: the film has an overlay, or BitsStored is wrong."
         )

@@ -19,6 +19,7 @@ from pneumo.films import tone
 Curve = Callable[[np.ndarray], tuple[np.ndarray, list[str]]]
 
 SEEN = 2**20  # pixels that are counted of a larger film
+LINES = 32  # that become grey at a time: new memory costs a forked process more than the work in it
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3 C.11.2.1.2 and C.11.2.1.3
 # What pydicom raises on a table or a window that contradicts itself
 _UNUSABLE = (
@@ -39,7 +40,7 @@ def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:
         UnreadableError: nothing but padding.
     """
     padded = find_padding(raw, ds)
-    exposed = raw[~padded]
+    exposed = raw.ravel() if padded is None else raw[~padded]
     if not exposed.size:
         raise UnreadableError("Expected a film, received nothing but padding.")
     eight = ds.BitsStored <= 8  # an 8-bit picture that was put into a DICOM file keeps its scale
@@ -60,15 +61,22 @@ def to_grey(raw: np.ndarray, ds: Dataset) -> tuple[np.ndarray, list[str], bool]:
     shares, note = tone.spread(shares, counts, windowed or eight)
     inverse, odd = is_inverse(ds)
     table = np.rint(255 * (1 - shares if inverse else shares)).astype(np.uint8)
-    pixels = table[np.clip(raw, low, high).astype(np.int32) - low]
-    pixels[padded] = 0
+    pixels = np.empty(raw.shape, np.uint8)
+    for top in range(0, len(raw), LINES):
+        lines = slice(top, top + LINES)
+        pixels[lines] = table[np.clip(raw[lines], low, high).astype(np.int32) - low]
+    if padded is not None:
+        pixels[padded] = 0
     return pixels, notes + more + odd + ([note] if note else []), bool(note) and eight and not windowed
 
 
-def find_padding(raw: np.ndarray, ds: Dataset) -> np.ndarray:
-    """Find where nothing was exposed: (H, W) bool. PS3.3 C.7.5.1.1.2, PixelPaddingValue to PixelPaddingRangeLimit."""
+def find_padding(raw: np.ndarray, ds: Dataset) -> np.ndarray | None:
+    """Find where nothing was exposed: (H, W) bool. PS3.3 C.7.5.1.1.2, PixelPaddingValue to PixelPaddingRangeLimit.
+
+    None where the file names no such value.
+    """
     if "PixelPaddingValue" not in ds:
-        return np.zeros(raw.shape, bool)
+        return None
     ends = [ds.PixelPaddingValue, ds.get("PixelPaddingRangeLimit", ds.PixelPaddingValue)]
     low, high = np.sort(np.array(ends, np.int64).astype(raw.dtype))  # some files give -2000 as 63536
     return (raw >= low) & (raw <= high)
