@@ -26,7 +26,7 @@ SECONDS = 20
 MEMORY = 2**30  # a film of MAX_PIXELS takes 0.8 GB
 STARTED = b"pneumo\n"
 _CODE = "import sys; sys.path.insert(0, sys.argv[1]); from pneumo.films.dicom_reader import main; main()"
-_PIECE = 2**20
+_PIECE = 2**16
 
 
 def decode(data: bytes, force: bool = False) -> Film:
@@ -42,7 +42,8 @@ def decode(data: bytes, force: bool = False) -> Film:
         answer = _reader.ask(data, force)
     if answer is None:
         raise RuntimeError("Expected pydicom and its decoders to start, received nothing: are they installed?")
-    head, _, pixels = answer.partition(b"\n")
+    end = answer.find(b"\n")
+    head = answer[: max(end, 0)]
     if not head and time.monotonic() - begun >= SECONDS:
         raise errors.UnreadableError(f"Expected a film that is read in {SECONDS} s, received more work.")
     if not head:  # a decoder ended its process, or the limit of memory
@@ -51,7 +52,7 @@ def decode(data: bytes, force: bool = False) -> Film:
     if "error" in told:
         raise getattr(errors, told["error"])(told["message"])
     height, width = told.pop("shape")
-    grey = np.frombuffer(pixels, np.uint8).reshape(height, width)
+    grey = np.frombuffer(answer, np.uint8, offset=end + 1).reshape(height, width)
     return Film(grey, "DICOM", width, height, **(told | {"warnings": tuple(told["warnings"])}))
 
 
@@ -94,10 +95,20 @@ class _Reader:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # whose threads would use up the memory
+                env=_make_environment(),
                 pass_fds=[theirs.fileno()],
             )
         self._control, self._owner = ours, os.getpid()
+
+
+def _make_environment() -> dict[str, str]:
+    """The reader's environment: OpenBLAS's threads would use up the memory.
+
+    What tells malloc to give memory back is for a process that lives on: a fork that ends with its film would take the
+    same memory again and again.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    return kept | {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def _receive(film: socket.socket) -> bytes:

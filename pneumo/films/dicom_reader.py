@@ -18,7 +18,7 @@ from pneumo.errors import PneumoError
 from pneumo.films.dicom import STARTED
 from pneumo.films.dicom_file import read_film
 
-_PIECE = 2**20
+_PIECE = 2**16
 
 
 def main() -> None:
