@@ -1,5 +1,6 @@
 """The predictor loads the served model once and turns the bytes of a film into a Prediction."""
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pneumo.errors import NotChestFilmError
 from pneumo.films.film import Film
 from pneumo.films.images import decode
 from pneumo.model import heatmap
-from pneumo.model.card import TRIAGE, UNFAMILIAR, Card, read_card
+from pneumo.model.card import TRIAGE, UNFAMILIAR, Card, read_card, sigmoid
 from pneumo.model.gate import OTHER, Gate, Verdict, read_gate
 from pneumo.model.population import choose, read_row
 from pneumo.model.served import Served
@@ -25,6 +26,7 @@ ADVISED = {
     "sideways": (np.rot90, lambda pixels: np.rot90(pixels, -1)),
     "negative": (np.invert,),
 }
+CLOSE = 0.4  # log-odds from the threshold: with other tones of a film the answer moves less (`benchmarks.tone`)
 EVEN_GREY = 8  # grey levels; a film whose standard deviation is smaller gets a warning
 
 
@@ -141,7 +143,7 @@ class Predictor:
             population={"name": applied.name, "by": applied.by},
             model=card.model,
             image={"format": film.format, "width": film.width, "height": film.height},
-            warnings=[*film.warnings, *applied.warnings, *notes, *warnings],
+            warnings=[*film.warnings, *applied.warnings, *notes, *warnings, *_warn_if_close(probability, threshold)],
             distance=verdict.distance / gate.sure_distance,
             refused=verdict.refused or film.refused,
             film=film,
@@ -164,6 +166,14 @@ def _triage(card: Card, probability: float, verdict: Verdict, doubtful: bool) ->
     if not (verdict.familiar or verdict.refused):
         return UNFAMILIAR
     return UNCERTAIN if doubtful else card.triage(probability)
+
+
+def _warn_if_close(probability: float, threshold: float) -> list[str]:
+    """Say that the label hangs on little; whether the film is ruled in or out does not depend on this threshold."""
+    low, high = sigmoid(math.log(threshold / (1 - threshold)) + np.array([-CLOSE, CLOSE]))
+    if not low < probability < high:
+        return []
+    return ["The probability is close to the threshold: exposed a little otherwise, this film may get the other label."]
 
 
 def _warn(film: Film, verdict: Verdict) -> list[str]:

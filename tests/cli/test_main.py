@@ -173,7 +173,7 @@ def test_evaluate_counts_the_readable_films_and_names_the_others(grey, chest_xra
     assert done.exit_code == 0
     result = json.loads(out.read_text())
     assert set(result) == {
-        *METRICS, "n", "threshold", "intervals", "confusion", "unreadable", "refused", "model",
+        *METRICS, "ece_expected", "n", "threshold", "intervals", "confusion", "unreadable", "refused", "model",
         "population", "operating_point", "operating_points", "triage", "subgroups", "coloured",
         "labels", "strata", "pointing",
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Once films are given one tone, no label changes with it without a word: a few films; `benchmarks.tone` has many."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from pneumo.films.film import squash
 from pneumo.films.images import decode
 from pneumo.model.predictor import Predictor
 from tests.support.films import SAMPLES
+from tests.support.server import ROOT
 
 SAID = ("gain 0.25", "gain 2.0", "10 % clipped at either end", "4 bits", "1 bit")
 UNSAID = ("gain 0.7", "gamma 1.5", "offset +0.1")
@@ -43,3 +45,13 @@ def test_a_flip_without_a_warning_is_silent(mean_grey):
 
 def named(counted):
     return dict(zip(tone.COUNTED, counted.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("population", ["child", "adult"])
+def test_of_200_films_of_each_population_none_flipped_without_a_word(population, predictor):
+    report = json.loads((ROOT / "reports" / f"tone.{population}.json").read_text())
+    assert report["model"] == predictor.card.model, "run benchmarks.tone again"
+    assert report["changes"].keys() == tone.changes().keys()
+    for name, counted in report["changes"].items():
+        assert counted["films"] >= 199, name  # one of the 200 may be refused as it is
+        assert counted["silent"] == counted["ruled"] == 0, name

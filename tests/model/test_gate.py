@@ -112,7 +112,7 @@ def test_features_are_logarithms_in_the_order_of_the_outputs():
 
 
 def test_refused_picture_is_read_only_when_forced_and_then_says_so():
-    predictor = MeanGrey()
+    predictor = MeanGrey(threshold=0.3)
     film = png(np.tile(np.arange(256, dtype=np.uint8), (300, 1)))
     assert predictor.predict(film).warnings == []
     predictor.unlike = 0.7

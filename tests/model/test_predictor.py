@@ -98,7 +98,19 @@ def test_the_operating_point_moves_the_label_and_neither_the_map_nor_the_triage(
         mean_grey.predict(film, "none")
 
 
-def test_doubts_about_the_picture_are_said(mean_grey):
+def test_a_label_that_hangs_on_little_is_said(mean_grey):
+    # ln(p / (1 - p)) is 0.4 from the threshold's 0 at 0.401 and 0.599 of white: greys 102.3 and 152.7
+    said = {g: mean_grey.predict(png(np.full((200, 200), g, np.uint8))).warnings for g in (102, 103, 152, 153)}
+    close = [grey for grey, warnings in said.items() if any("close to the threshold" in one for one in warnings)]
+    assert close == [103, 152]
+    ramp = png(np.tile(np.arange(256, dtype=np.uint8), (300, 1)))  # 0.5: a doubt about this threshold alone
+    assert MeanGrey(threshold=0.5).predict(ramp, "specific").warnings == []
+    (said,) = MeanGrey(threshold=0.5).predict(ramp).warnings
+    assert "close to the threshold" in said
+
+
+def test_doubts_about_the_picture_are_said():
+    mean_grey = MeanGrey(threshold=0.3)
     ramp = np.tile(np.arange(256, dtype=np.uint8), (300, 1))
     assert mean_grey.predict(png(ramp)).warnings == []
     assert "small (256 × 100" in mean_grey.predict(png(ramp[:100])).warnings[0]
