@@ -43,15 +43,14 @@ def decode(data: bytes, force: bool = False) -> Film:
     if answer is None:
         raise RuntimeError("Expected pydicom and its decoders to start, received nothing: are they installed?")
     end = answer.find(b"\n")
-    head = answer[: max(end, 0)]
-    if not head and time.monotonic() - begun >= SECONDS:
-        raise errors.UnreadableError(f"Expected a film that is read in {SECONDS} s, received more work.")
-    if not head:  # a decoder ended its process, or the limit of memory
-        raise errors.UnreadableError("The DICOM file is damaged, or takes more memory than any film.")
-    told = json.loads(head)
+    told = json.loads(answer[: max(end, 0)] or b"{}")
     if "error" in told:
         raise getattr(errors, told["error"])(told["message"])
-    height, width = told.pop("shape")
+    height, width = told.pop("shape", (0, 0))
+    if end < 0 or len(answer) - end - 1 != height * width:  # it was ended before it had told all
+        if time.monotonic() - begun >= SECONDS:
+            raise errors.UnreadableError(f"Expected a film that is read in {SECONDS} s, received more work.")
+        raise errors.UnreadableError("The DICOM file is damaged, or takes more memory than any film.")
     grey = np.frombuffer(answer, np.uint8, offset=end + 1).reshape(height, width)
     return Film(grey, "DICOM", width, height, **(told | {"warnings": tuple(told["warnings"])}))
 

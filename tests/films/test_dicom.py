@@ -94,6 +94,13 @@ def test_damaged_pixels_end_no_process(name, written, tmp_path):
             assert decode(bytes(damaged)).pixels.shape == (744, 944)
 
 
+@pytest.mark.parametrize("answer", [b"", b'{"shape": [2, ', b'{"shape": [2, 2], "warnings": []}\nabc'])
+def test_an_answer_that_breaks_off_is_that_of_a_damaged_film(monkeypatch, answer):
+    monkeypatch.setattr(dicom_module._reader, "ask", lambda data, force: answer)
+    with pytest.raises(UnreadableError, match="damaged, or takes more memory"):
+        dicom_module.decode(b"")
+
+
 def test_a_reader_that_was_ended_is_started_again():
     np.testing.assert_array_equal(decode(dicom(RAMP)).pixels, RAMP)
     first = dicom_module._reader._process
