@@ -73,7 +73,7 @@ def rows_of(node: NodeProcess) -> dict[str, Row]:
     """The node's rows by study."""
     store = node.store()
     try:
-        return {row.study: row for row in store.find_where("TRUE ORDER BY received")}
+        return {row.study: row for row in store.find_where("TRUE")}
     finally:
         store.close()
 

@@ -1,6 +1,7 @@
 """Does a label change with the tone of a film, and without a word? Films × gains, gammas, offsets, clipping, few greys.
 
-    python -m benchmarks.tone data/chest_xray/train --part internal_test --films 200 --json reports/tone.json
+    python -m benchmarks.tone data/chest_xray/train --part internal_test --json reports/tone.child.json
+    python -m benchmarks.tone data/adults_nih --json reports/tone.adult.json
 
 Each film is changed, saved as PNG and read through the whole path. A flip is another label than that of the film as it
 is. It is silent without a warning, and ruled where the triage is rule-in or rule-out.

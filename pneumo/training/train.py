@@ -223,14 +223,9 @@ def _load_for_augmentation(train: list[Example], config: TrainConfig) -> np.ndar
     return load(train, config.size if config.steps else config.film_size, config.steps)
 
 
-def read_history(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """Read the columns of `history-NAME.csv` in `folder`, a value an epoch."""
-    return read_columns(folder / f"history-{name}.csv")
-
-
 def _read_histories(folder: Path, names: Iterable[str]) -> tuple[dict[str, dict[str, list[float]]], int]:
-    """Read the histories of these phases or seeds, and how many seconds all their epochs took."""
-    columns = {name: read_history(folder, name) for name in names}
+    """Read `history-NAME.csv` of these phases or seeds, a value an epoch, and how many seconds all epochs took."""
+    columns = {name: read_columns(folder / f"history-{name}.csv") for name in names}
     histories = {name: {key: values.tolist() for key, values in found.items()} for name, found in columns.items()}
     return histories, round(sum(sum(history["seconds"]) for history in histories.values()))
 
