@@ -25,5 +25,5 @@ import os
 # read when TensorFlow is imported, wherever that is: it leaves oneDNN off where there is no AVX-512, and trains slower
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-__version__ = "3.0.0"
+__version__ = "3.1.0"
 LABELS = ("NORMAL", "PNEUMONIA")  # in the order of the targets 0 and 1

@@ -7,6 +7,7 @@ radiologists saw an opacity. Knows nothing of networks.
 """
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -128,8 +129,9 @@ def find_population(example: Example) -> str | None:
 def weigh_films(examples: Sequence[Example]) -> np.ndarray:
     """Weigh films so that neither source, view nor population predicts the label: (n,) float64, 1 on average.
 
-    A cell is the films of one source, view, population and label (pneumonia or not). All sources weigh the same, and so
-    do the cells of each, shared by their films: a film that was read counts READ times one labelled by text. No film
+    A cell is the films of one source, view, population and label (pneumonia or not). A source weighs as the square root
+    of its films: a small one is not drowned, and not learned by heart before a large one is learned. The cells of each
+    weigh the same, shared by their films: a film that was read counts READ times one labelled by text. No film
     weighs more than MOST times the mean: then the two cells of that source, view and population both weigh less, and
     the source's others more. Where one of the two is empty, both weigh nothing: they would teach that this hospital, or
     this view, is the disease.
@@ -148,7 +150,9 @@ def weigh_films(examples: Sequence[Example]) -> np.ndarray:
     pairs = sorted(((n, group) for group, n in least.items() if n), key=lambda pair: pair[0])
     if not pairs:
         raise PneumoError("Expected films with and without pneumonia from the same source, view and population.")
-    left = {source: 0.5 / len({g[0] for _, g in pairs}) for source in {g[0] for _, g in pairs}}  # of each label
+    films = Counter(example.source for example in examples)
+    roots = {source: math.sqrt(films[source]) for source in {group[0] for _, group in pairs}}
+    left = {source: 0.5 * root / sum(roots.values()) for source, root in roots.items()}  # of each label
     waiting = Counter(group[0] for _, group in pairs)
     most = MOST / sum(least[group] > 0 for group in groups)
     share = dict.fromkeys(least, 0.0)  # of one cell

@@ -34,10 +34,10 @@ class Card:
 
     - `size`: the network reads (size, size) pixels. `steps`: names in `preprocessing.STEPS`, applied after squashing.
     - `output_shape` (1, h, w, 1): the map of logits. `feature_shapes`: the outputs that the gate looks at.
-    - `sharpness`: how the map becomes the film's logit, see `heatmap.pool`.
     - `slope`, `intercept`: the calibration, probability = sigmoid(slope · logit + intercept).
     - `thresholds`: one probability for each of POINTS; from it on a film is labelled PNEUMONIA.
     - `heatmap_floor`, `heatmap_scale`: a position has colour from logit `floor` on and full colour at `floor + scale`.
+    - `sharpness`: how the map becomes the film's logit, see `heatmap.pool`.
     - `profile`: the name of the site's profile that the thresholds come from, if any.
     - `population`: one of `populations`, whose numbers these are; `for_population` gives the card of another.
     """
@@ -251,7 +251,6 @@ def read_card(path: Path | None = None, roles: tuple[str, ...] = ("served", "gat
             default_operating_point=read_points(contents)[1],
             sha256=contents["files"]["served"]["sha256"],
             contents=contents,
-            sharpness=float(contents["output"].get("sharpness", 0.0)),
             population=first,
             populations=populations,
             **populations[first].numbers(),

@@ -34,6 +34,7 @@ class Population:
     intercept: float
     heatmap_floor: float
     heatmap_scale: float
+    sharpness: float = 0.0
     site: Site | None = field(default=None, compare=False)
 
     def numbers(self) -> dict:
@@ -66,9 +67,11 @@ def read_population(contents: Mapping, thresholds: dict[str, float]) -> Populati
         intercept=float(contents["calibration"]["intercept"]),
         heatmap_floor=float(contents["heatmap"]["floor"]),
         heatmap_scale=float(contents["heatmap"]["scale"]),
+        sharpness=float(contents["heatmap"].get("sharpness", 0.0)),
     )
-    numbers = (population.slope, population.intercept, population.heatmap_floor, population.heatmap_scale)
-    if not (all(map(math.isfinite, numbers)) and population.slope > 0 and population.heatmap_scale > 0):
+    positive, other = (population.slope, population.heatmap_scale), (population.intercept, population.heatmap_floor)
+    numbers = (*positive, *other, population.sharpness)
+    if not (all(map(math.isfinite, numbers)) and min(positive) > 0 and population.sharpness >= 0):
         raise ValueError(f"Expected finite numbers, slope and heatmap scale above 0, received {numbers}.")
     return population
 

@@ -97,11 +97,8 @@ class Predictor:
         return self.look(pixels)[0]
 
     def logit(self, pixels: np.ndarray) -> float:
-        """Compute the logit of an (H, W) uint8 film."""
-        return self._pool(self.logit_map(pixels))
-
-    def _pool(self, logit_map: np.ndarray) -> float:
-        return float(heatmap.pool(logit_map, self.card.sharpness))
+        """Compute the logit of an (H, W) uint8 film of the card's own population."""
+        return float(heatmap.pool(self.logit_map(pixels), self.card.sharpness))
 
     def probability(self, logit: float) -> float:
         """Calibrate a film's logit; see `Card.probability`."""
@@ -132,7 +129,8 @@ class Predictor:
         if verdict.refused and not force:
             raise NotChestFilmError(f"Expected a frontal chest film, received {verdict.reason}.")
         card = self.card.for_population(applied.name)
-        threshold, probability = card.thresholds[operating_point], card.probability(self._pool(logit_map))
+        probability = card.probability(float(heatmap.pool(logit_map, card.sharpness)))
+        threshold = card.thresholds[operating_point]
         warnings = _warn(film, verdict)
         return Prediction(
             label=LABELS[probability >= threshold],

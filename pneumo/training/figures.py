@@ -48,7 +48,7 @@ def measure(
     read = {part: [e for e in parts[part] if not e.by_text] or parts[part] for part in HELD_OUT}
     maps = {part: _read_maps(served, read[part], config) for part in HELD_OUT}
     target = {part: np.array([e.target for e in read[part]]) for part in HELD_OUT}
-    sharpness = config.options.get("sharpness", 0.0)
+    sharpness = config.sharpness.get(name, 0.0)
     logit = {part: heatmap.pool(maps[part], sharpness) for part in HELD_OUT}
     patients = {part: [e.patient for e in read[part]] for part in HELD_OUT}
     figures = {"ages": list(AGES[name]), "data": _describe_films(parts, name)}
@@ -60,7 +60,8 @@ def measure(
     slope, intercept = figures["calibration"]["slope"], figures["calibration"]["intercept"]
     threshold = figures["operating_points"][DEFAULT]["threshold"]
     probability = {part: sigmoid(slope * logit[part] + intercept) for part in HELD_OUT}
-    scale = figures["heatmap"] = heatmap.choose_scale(maps["validation"], target["validation"])
+    scale = heatmap.choose_scale(maps["validation"], target["validation"])
+    figures["heatmap"] = scale | {"sharpness": sharpness}
     figures["metrics"] = {p: evaluate(target[p], probability[p], threshold, patients[p]) for p in HELD_OUT}
     figures["strata"] = {}
     for part in HELD_OUT:
@@ -72,7 +73,7 @@ def measure(
         whose = [e.patient for e in films]
         figures["strata"][part] = measure_strata(films, np.concatenate(shares), threshold, whose)
     figures["pointing"] = {p: _measure_pointing(maps[p], read[p], scale) for p in HELD_OUT}
-    full = sigmoid(slope * _compute_logits(model, read["internal_test"], config) + intercept)
+    full = sigmoid(slope * _compute_logits(model, read["internal_test"], config, sharpness) + intercept)
     figures["agreement"] = _compare(target["internal_test"], full, probability["internal_test"], threshold)
     limit = (math.log(threshold / (1 - threshold)) - intercept) / slope
     some = pick(read["internal_test"], CHANGED)
@@ -120,10 +121,11 @@ def _compare(target: np.ndarray, full: np.ndarray, small: np.ndarray, threshold:
 
 def agrees(model: keras.Model, served: Served, validation: Sequence[Example], config: TrainConfig) -> bool:
     """Tell whether served and float32 model agree in each population: in AUC, and in the label of most films."""
-    for films in sort_by_population({"validation": validation}).values():
+    for name, films in sort_by_population({"validation": validation}).items():
+        sharpness = config.sharpness.get(name, 0.0)
         target = np.array([e.target for e in films["validation"]])
-        full = _compute_logits(model, films["validation"], config)
-        small = heatmap.pool(_read_maps(served, films["validation"], config), config.options.get("sharpness", 0.0))
+        full = _compute_logits(model, films["validation"], config, sharpness)
+        small = heatmap.pool(_read_maps(served, films["validation"], config), sharpness)
         apart = abs(roc_auc_score(target, full) - roc_auc_score(target, small))
         # each at the threshold that is best for it: export may shift all logits alike
         above = [(share := sigmoid(logit)) >= choose_even_threshold(target, share) for logit in (full, small)]
@@ -143,12 +145,14 @@ def _look(served: Served, films: Iterable[np.ndarray]) -> np.ndarray:
         return np.stack(list(pool.map(lambda film: served.look(film)[0], films)))
 
 
-def _compute_logits(model: keras.Model, examples: Sequence[Example], config: TrainConfig) -> np.ndarray:
-    """Compute the logits of the float32 Keras model: (n,)."""
+def _compute_logits(
+    model: keras.Model, examples: Sequence[Example], config: TrainConfig, sharpness: float
+) -> np.ndarray:
+    """Compute the logits of the float32 Keras model, with maps pooled so: (n,)."""
     films = load(examples, config.size, config.steps)
     batches = Batches(films, np.zeros(len(films)), config.size, config.batch)
     maps = networks.map_model(model).predict(batches, verbose=0)[..., 0]
-    return heatmap.pool(maps, config.options.get("sharpness", 0.0))
+    return heatmap.pool(maps, sharpness)
 
 
 def _describe_films(parts: Mapping[str, Sequence[Example]], name: str) -> dict:

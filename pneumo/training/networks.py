@@ -48,14 +48,14 @@ def front(size: int, frozen: str) -> keras.Model:
     return keras.Model(base.input, base.get_layer(frozen).output, name="front")
 
 
-def tail(size: int, frozen: str, units: int, dropout: float, sharpness: float = 0.0) -> keras.Model:
+def tail(size: int, frozen: str, units: int, dropout: float) -> keras.Model:
     """VGG-16 behind `front`: its features -> the layers after `frozen` -> the head -> probability (n, 1)."""
     whole = vgg16(size)
     before = whole.get_layer(frozen)
     x = inputs = keras.Input(before.output.shape[1:], name="features")
     for layer in whole.layers[whole.layers.index(before) + 1 :]:
         x = layer(x)
-    return add_head(keras.Model(inputs, x, name="last_layers"), units, dropout, sharpness)
+    return add_head(keras.Model(inputs, x, name="last_layers"), units, dropout)
 
 
 def trained_convolutions(frozen: str) -> tuple[str, ...]:
@@ -75,16 +75,15 @@ def load_imagenet(model: keras.Model) -> None:
         model.get_layer(name).set_weights([kernel, bias])
 
 
-def add_head(base: keras.Model, units: int, dropout: float, sharpness: float = 0.0) -> keras.Model:
+def add_head(base: keras.Model, units: int, dropout: float) -> keras.Model:
     """Put the per-position head on `base`: -> probability of pneumonia (n, 1).
 
-    1×1 convolutions end in one logit a position, and the film's logit is their mean or, with a `sharpness`, a smooth
-    maximum (`heatmap.pool`): that map is a class activation map, with no backward pass (cf. Zhou et al., CVPR 2016,
-    arXiv 1512.04150).
+    1×1 convolutions end in one logit a position, and the film's logit is their mean: that map is a class activation
+    map, with no backward pass (cf. Zhou et al., CVPR 2016, arXiv 1512.04150).
     """
     x = keras.layers.Dropout(dropout, name="top_dropout1")(base.output)
     x = keras.layers.Conv2D(units, 1, activation="relu", name="top_conv1")(x)  # (n, h, w, units)
-    return _end(base.input, keras.layers.Dropout(dropout, name="top_dropout2")(x), sharpness)
+    return _end(base.input, keras.layers.Dropout(dropout, name="top_dropout2")(x))
 
 
 def resnet50v2(size: int, dense: Sequence[int], dropout: float, imagenet: bool = False) -> keras.Model:
@@ -127,28 +126,31 @@ def cnn(size: int, filters: Sequence[int], normalised: bool, dense: Sequence[int
     return _end(inputs, keras.layers.Reshape((1, 1, x.shape[-1]), name="position")(x))
 
 
-def _end(inputs: keras.KerasTensor, x: keras.KerasTensor, sharpness: float = 0.0) -> keras.Model:
-    """Features of positions (n, h, w, c) -> one logit each, the film's (`heatmap.pool`), the probability (n, 1)."""
-    mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)
-    pool = SmoothMaximum(sharpness, dtype="float32", name=LOGIT_NAME) if sharpness else mean
-    logit = pool(keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x))  # (n, 1)
+def _end(inputs: keras.KerasTensor, x: keras.KerasTensor) -> keras.Model:
+    """Features of positions (n, h, w, c) -> one logit each, their mean, which is the film's, the probability (n, 1)."""
+    logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=MAP_NAME)(x)
+    logit = keras.layers.GlobalAveragePooling2D(dtype="float32", name=LOGIT_NAME)(logit_map)  # (n, 1)
     return keras.Model(
         inputs, keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit), name="pneumo"
     )
 
 
 class SmoothMaximum(keras.layers.Layer):
-    """Logits of positions (n, h, w, 1) -> the film's (n, 1), as `heatmap.pool` computes it."""
+    """Logits of positions (n, h, w, 1), a sharpness each (n, 1) -> the films' (n, 1), as `heatmap.pool` computes it."""
 
-    def __init__(self, sharpness: float, **options: object) -> None:
-        super().__init__(**options)
-        self.sharpness = sharpness
-
-    def call(self, logit_map: keras.KerasTensor) -> keras.KerasTensor:
-        """Pool the map."""
+    def call(self, logit_map: keras.KerasTensor, sharpness: keras.KerasTensor) -> keras.KerasTensor:
+        """Pool the maps."""
         positions = logit_map.shape[1] * logit_map.shape[2]
-        total = keras.ops.logsumexp(self.sharpness * logit_map, axis=(1, 2))  # (n, 1)
-        return (total - math.log(positions)) / self.sharpness
+        total = keras.ops.logsumexp(sharpness[:, :, None, None] * logit_map, axis=(1, 2))  # (n, 1)
+        return (total - math.log(positions)) / sharpness
+
+
+def pooled_by_sharpness(model: keras.Model) -> keras.Model:
+    """The layers of `tail` as they learn: features (n, h, w, filters), a sharpness each (n, 1) -> logit and map."""
+    sharpness = keras.Input((1,), name="sharpness")
+    logit_map = model.get_layer(MAP_NAME).output
+    logit = SmoothMaximum(dtype="float32", name=LOGIT_NAME)(logit_map, sharpness)
+    return keras.Model((model.input, sharpness), {LOGIT_NAME: logit, MAP_NAME: logit_map})
 
 
 def build(name: str, size: int, **options: object) -> keras.Model:

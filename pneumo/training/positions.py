@@ -4,7 +4,7 @@ A film's own answer is soft where a program took its label from a report. Batche
 as often as its weight says (`sources.weigh_films`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo.data.dataset import OTHER, Example
 from pneumo.data.sources import find_population
+from pneumo.model.card import CHILD
 from pneumo.model.heatmap import pool
 from pneumo.training.networks import LOGIT_NAME, MAP_NAME
 from pneumo.training.objective import calibrated_loss
@@ -23,6 +24,11 @@ SILENT = {"PNEUMONIA": 0.0, OTHER: 0.25, "NORMAL": 0.5}  # how much it counts th
 RING = 0.25  # the same for the outermost positions of a pneumonia without boxes: no lung lies there
 INSIDE = 0.3  # positions: an opacity that the augmentation moved out of the film has fewer
 POINTING = 2.0  # against the two halves, inside and outside
+
+
+def name_population(example: Example) -> str:
+    """Name the population of a film: where nothing tells the age the patient is a child, as in the first source."""
+    return find_population(example) or CHILD
 
 
 def make_answers(examples: Sequence[Example]) -> np.ndarray:
@@ -67,10 +73,11 @@ def position_loss(wanted: keras.KerasTensor, logits: keras.KerasTensor) -> keras
 
 
 class Drawn(keras.utils.PyDataset):
-    """Batches of views: features (batch, h, w, filters) float32, and the answers of the film and of its positions.
+    """Batches of views: features (batch, h, w, filters) and sharpness (batch, 1), float32, and the answers.
 
-    An epoch has `steps` batches. Each is a fair sample by the films' weights (n,), cell by cell, so that hardly any
-    batch lacks a kind of film; a film's views take turns. A batch depends on (seed, epoch, index) alone.
+    Each film's map is pooled with its `sharpness` (n,), see `heatmap.pool`. An epoch has `steps` batches. Each is a
+    fair sample by the films' weights (n,), cell by cell, so that hardly any batch lacks a kind of film; a film's views
+    take turns. A batch depends on (seed, epoch, index) alone.
     """
 
     def __init__(
@@ -78,6 +85,7 @@ class Drawn(keras.utils.PyDataset):
         views: StoredViews,
         examples: Sequence[Example],
         weights: np.ndarray,
+        sharpness: np.ndarray,
         cells: Sequence[str],
         batch: int,
         steps: int,
@@ -87,7 +95,7 @@ class Drawn(keras.utils.PyDataset):
         self.views, self.examples, self.weights = views, examples, np.asarray(weights, float)
         self.cells = np.unique(np.asarray(cells), return_inverse=True)[1]
         self.batch, self.steps, self.seed = batch, steps, seed
-        self.answers = make_answers(examples)
+        self.answers, self.sharpness = make_answers(examples), np.asarray(sharpness, np.float32)[:, None]
         order = np.argsort(views.film, kind="stable")
         self.rows = np.split(order, np.searchsorted(views.film[order], np.arange(1, len(examples))))
         self.start(epoch=0)
@@ -114,7 +122,7 @@ class Drawn(keras.utils.PyDataset):
         """Count the batches of an epoch."""
         return self.steps
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def __getitem__(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
         """Make batch `index` of this epoch."""
         rows = self.chosen[index]
         films = self.views.film[rows]
@@ -123,7 +131,7 @@ class Drawn(keras.utils.PyDataset):
             for i, row in zip(films, rows, strict=True)
         ]
         answers = {LOGIT_NAME: self.answers[films], MAP_NAME: np.stack(wanted)}
-        return self.views.features[rows].astype(np.float32), answers
+        return (self.views.features[rows].astype(np.float32), self.sharpness[films]), answers
 
 
 def list_cells(examples: Sequence[Example]) -> list[str]:
@@ -140,11 +148,13 @@ class HeldOut(keras.callbacks.Callback):
 
     name = "val_calibrated"
 
-    def __init__(self, views: StoredViews, examples: Sequence[Example], sharpness: float, batch: int) -> None:
+    def __init__(
+        self, views: StoredViews, examples: Sequence[Example], sharpness: Mapping[str, float], batch: int
+    ) -> None:
         super().__init__()
         self.views, self.sharpness, self.batch = views, sharpness, batch
         self.target = np.array([example.target for example in examples])
-        groups = [find_population(e) or "child" for e in examples]
+        groups = [name_population(e) for e in examples]
         self.members = {
             name: [i for i, group in enumerate(groups) if group == name and not examples[i].by_text]
             for name in dict.fromkeys(groups)
@@ -154,12 +164,13 @@ class HeldOut(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compute the maps, and measure."""
         maps = predict_maps(self.model, self.views.features, self.batch)
-        logit = pool(maps, self.sharpness)
         losses = []
         for name, members in self.members.items():
-            if len(set(self.target[members].tolist())) == 2:
-                losses.append(calibrated_loss(self.target[members], logit[members]))
-                logs[f"val_AUC_{name}"] = float(roc_auc_score(self.target[members], logit[members]))
+            target = self.target[members]
+            if len(set(target.tolist())) == 2:
+                logit = pool(maps[members], self.sharpness[name])
+                losses.append(calibrated_loss(target, logit))
+                logs[f"val_AUC_{name}"] = float(roc_auc_score(target, logit))
         if self.boxed:
             found = [self.views.covered[i].ravel()[maps[i].argmax()] for i in self.boxed]
             logs["val_pointing"] = float(np.mean(np.array(found, float) >= 0.5))
@@ -168,7 +179,7 @@ class HeldOut(keras.callbacks.Callback):
 
 def predict_maps(model: keras.Model, features: np.ndarray, batch: int) -> np.ndarray:
     """Compute the maps of logits from features of the frozen layers, batch by batch: (n, p, p) float32."""
-    ends = keras.Model(model.input, model.get_layer(MAP_NAME).output)
+    ends = keras.Model(model.inputs[0], model.get_layer(MAP_NAME).output)
     found = [
         ends.predict_on_batch(features[at : at + batch].astype(np.float32)) for at in range(0, len(features), batch)
     ]

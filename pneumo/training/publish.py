@@ -129,7 +129,7 @@ def _begin_card(config: TrainConfig, path: Path, base_name: str, recipe: str | N
         "calibration": {"slope": 1.0, "intercept": 0.0},
         "default_operating_point": DEFAULT,
         "operating_points": {name: {"threshold": 0.5} for name in POINTS},
-        "heatmap": {"floor": 0.0, "scale": 1.0},
+        "heatmap": {"floor": 0.0, "scale": 1.0, "sharpness": 0.0},
     }
 
 
@@ -157,8 +157,7 @@ def _write_served(
     contents["parameters"] = model.count_params()
     contents["output"] = {
         "shape": positions,
-        "meaning": "logits of positions; pooled with this sharpness (0: their mean) they are the film's logit",
-        "sharpness": config.options.get("sharpness", 0.0),
+        "meaning": "logits of positions; pooled with the sharpness of heatmap they are the film's logit",
         "features": halves,
     }
     # The quantizer's ranges are moving averages of what it sees: calibrated on films as they are, it clips the values

@@ -22,7 +22,8 @@ class TrainConfig:
     VGG-16 trains in two phases: the head for `epochs` at `rate` on cached features of `views` augmented copies of each
     film, then the convolutions after the layer `frozen` and the head for `tune_epochs` at `tune_rate`. With
     `positions`, the weight of `positions.position_loss`, both train together instead, for `epochs` of `epoch_steps`
-    batches; a film has `views` augmented copies times its weight. `seeds` networks are trained so, and the one with the
+    batches; a film has `views` augmented copies times its weight, and its map is pooled (`heatmap.pool`) with the
+    `sharpness` of its population, 0 where none is named. `seeds` networks are trained so, and the one with the
     lowest validation loss is kept. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
     without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
     the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
@@ -49,6 +50,7 @@ class TrainConfig:
     seed: int = 0
     frozen: str = "block4_pool"
     positions: float = 0.0
+    sharpness: dict[str, float] = field(default_factory=dict)
     epoch_steps: int = 0
     seeds: int = 1
 
@@ -161,12 +163,11 @@ RECIPES: dict[str, Recipe] = {
 # What `pneumo train` and the notebook train unless a recipe is named: children and adults, boxes where there are any.
 SHIPPED = TrainConfig(
     IMAGENET,
-    options={"units": 128, "dropout": 0.3, "sharpness": 1.0},
     steps=("level",),
-    size=160,
+    size=224,
     augmentation="hospitals",
-    acquisition=0.6,
-    views=2,
+    acquisition=1.0,
+    views=3,
     epochs=7,
     optimizer="AdamW",
     rate=2.5e-4,
@@ -174,6 +175,7 @@ SHIPPED = TrainConfig(
     batch=64,
     frozen="block4_conv2",
     positions=0.5,
+    sharpness={"child": 0.25, "adult": 1.0},
     epoch_steps=60,
 )
 

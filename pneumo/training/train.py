@@ -19,7 +19,7 @@ from pneumo.training import networks, objective
 from pneumo.training.batches import Batches, Views
 from pneumo.training.features import compute_features, load_base
 from pneumo.training.fitting import XLA, StopWhen, claim, finished, fit, quickest_precision, read_columns
-from pneumo.training.positions import Drawn, HeldOut, list_cells, position_loss
+from pneumo.training.positions import Drawn, HeldOut, list_cells, name_population, position_loss
 from pneumo.training.recipes import IMAGENET, SHIPPED, TrainConfig
 from pneumo.training.views import make_views
 
@@ -128,17 +128,18 @@ def _train_positions(train: list[Example], validation: list[Example], folder: Pa
     paths = {name: folder / f"{name}.npz" for name in seeds}
     with quickest_precision() as precision:
         if not all(path.exists() for path in paths.values()):
-            weights = weigh_films(train)
+            weights, sharpness = weigh_films(train), [config.sharpness[name_population(e)] for e in train]
             views = make_views(train, config, folder, np.maximum(1, np.rint(config.views * weights)).astype(int))
             held_out = make_views(validation, config, folder)
         for name in (name for name, path in paths.items() if not path.exists()):
             print(f"training with {name}", flush=True)
-            drawn = Drawn(views, train, weights, list_cells(train), config.batch, config.epoch_steps, seeds[name])
-            watcher = HeldOut(held_out, validation, config.options["sharpness"], config.batch)
+            drawn = Drawn(
+                views, train, weights, sharpness, list_cells(train), config.batch, config.epoch_steps, seeds[name]
+            )
+            watcher = HeldOut(held_out, validation, config.sharpness, config.batch)
             keras.utils.set_random_seed(seeds[name])  # whatever was drawn before
             model = _build_tail(config)
-            ends = {end: model.get_layer(end).output for end in (networks.LOGIT_NAME, networks.MAP_NAME)}
-            learner = keras.Model(model.input, ends)
+            learner = networks.pooled_by_sharpness(model)
             learner.compile(
                 _make_schedule(config),
                 {

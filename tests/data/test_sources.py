@@ -115,23 +115,24 @@ def film(source, view, age, label, read_by=None):
 
 def test_weights_by_hand_tell_nothing_of_the_label():
     counts = {
-        ("kaggle", None, None, "NORMAL"): 2,
+        ("kaggle", None, None, "NORMAL"): 3,
         ("kaggle", None, None, "PNEUMONIA"): 6,
         ("nih", "AP", 50, "PNEUMONIA"): 4,
         ("nih", "AP", 50, "NORMAL"): 1,
         ("nih", "AP", 50, "OTHER"): 3,
-        ("nih", "PA", 50, "NORMAL"): 5,  # no pneumonia of that view: these would teach that PA is normal
+        ("nih", "PA", 50, "NORMAL"): 8,  # no pneumonia of that view: these would teach that PA is normal
     }
     films = [film(*cell) for cell, count in counts.items() for _ in range(count)]
     weights = weigh_films(films)
     assert weights.mean() == pytest.approx(1)
     total = {cell: weights[[(e.source, e.view, e.age, e.label) == cell for e in films]].sum() for cell in counts}
     assert total["nih", "PA", 50, "NORMAL"] == 0
+    # 25 films; the sources' roots are 3 and 4, and half of what each weighs is pneumonia's
     for kaggle in ("NORMAL", "PNEUMONIA"):
-        assert total["kaggle", None, None, kaggle] == pytest.approx(21 / 4)
-    assert total["nih", "AP", 50, "PNEUMONIA"] == pytest.approx(21 / 4)
-    assert total["nih", "AP", 50, "NORMAL"] == pytest.approx(21 / 16)
-    assert total["nih", "AP", 50, "OTHER"] == pytest.approx(3 * 21 / 16)
+        assert total["kaggle", None, None, kaggle] == pytest.approx(25 * 3 / 14)
+    assert total["nih", "AP", 50, "PNEUMONIA"] == pytest.approx(25 * 4 / 14)
+    assert total["nih", "AP", 50, "NORMAL"] == pytest.approx(25 / 14)
+    assert total["nih", "AP", 50, "OTHER"] == pytest.approx(25 * 3 / 14)
 
 
 def test_a_film_that_was_read_counts_more_than_one_labelled_by_text():

@@ -68,7 +68,7 @@ def test_a_card_of_several_populations_has_numbers_of_each(card):
         "ages": [18, None],
         "operating_points": points(0.5, 0.5, 0.875),
         "calibration": {"slope": 1, "intercept": 3},
-        "heatmap": {"floor": 7, "scale": 4},
+        "heatmap": {"floor": 7, "scale": 4, "sharpness": 0.5},
     }
     read = card(populations={"child": child, "adult": adult})
     assert (read.population, read.slope, read.threshold) == ("child", 2.0, 0.25)
@@ -76,7 +76,8 @@ def test_a_card_of_several_populations_has_numbers_of_each(card):
     assert read.contents["operating_points"] == child["operating_points"]
     grown = read.for_population("adult")
     assert (grown.slope, grown.intercept, grown.threshold, grown.rule_in) == (1.0, 3.0, 0.5, 0.875)
-    assert (grown.heatmap_floor, grown.heatmap_scale) == (7.0, 4.0)
+    assert (grown.heatmap_floor, grown.heatmap_scale, grown.sharpness) == (7.0, 4.0, 0.5)
+    assert read.sharpness == 0.0  # the mean
     assert grown.contents["calibration"] == adult["calibration"]
     with pytest.raises(ModelError, match="slope"):
         card(populations={"child": child, "adult": adult | {"calibration": {"slope": -1, "intercept": 3}}})
@@ -133,6 +134,7 @@ def test_a_file_without_name_or_hash_is_refused(card, key):
         {"calibration": {"slope": float("inf"), "intercept": 0}},
         {"heatmap": {"floor": -2, "scale": 0}},
         {"heatmap": {"floor": float("nan"), "scale": 4}},
+        {"heatmap": {"floor": -2, "scale": 4, "sharpness": -1}},
     ],
     ids=str,
 )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from pneumo.model.heatmap import pool
 from pneumo.training import networks
 
 
@@ -67,6 +68,18 @@ def test_mean_of_the_map_is_the_logit():
     assert logit_map.shape == (3, 4, 4, 1)
     logit = np.mean(logit_map, axis=(1, 2))
     np.testing.assert_allclose(model(films), 1 / (1 + np.exp(-logit)), rtol=1e-5)
+
+
+def test_each_film_is_pooled_with_its_sharpness():
+    keras.utils.set_random_seed(5)
+    tail = networks.tail(64, "block4_conv2", units=8, dropout=0.5)
+    features = np.random.default_rng(6).uniform(0, 9, (3, 8, 8, 512)).astype(np.float32)
+    sharpness = np.array([[0.25], [1], [4]], np.float32)
+    found = networks.pooled_by_sharpness(tail)((features, sharpness))
+    maps = np.array(found[networks.MAP_NAME])[..., 0]
+    assert maps.shape == (3, 4, 4)
+    expected = [pool(one, own) for one, own in zip(maps, sharpness[:, 0], strict=True)]
+    np.testing.assert_allclose(found[networks.LOGIT_NAME][:, 0], expected, rtol=1e-4)
 
 
 def test_saved_layers_come_back_and_a_wrong_shape_is_refused(tmp_path):

@@ -87,9 +87,11 @@ def test_batches_follow_the_weights():
     shown = np.random.default_rng(0).permutation(np.repeat(np.arange(10), counts))
     features = shown.astype(np.float16)[:, None, None, None]
     stored = StoredViews(features, np.zeros((14, 1, 1), np.float16), shown)
-    drawn = Drawn(stored, films, weights, list_cells(films), batch=4, steps=10, seed=0)
+    sharpness = np.arange(10)
+    drawn = Drawn(stored, films, weights, sharpness, list_cells(films), batch=4, steps=10, seed=0)
     batches = [drawn[index] for index in range(len(drawn))]
-    numbers = np.array([x[:, 0, 0, 0] for x, _ in batches])
+    numbers = np.array([x[:, 0, 0, 0] for (x, _), _ in batches])
+    np.testing.assert_array_equal(numbers, [s[:, 0] for (_, s), _ in batches])
     assert numbers.shape == (10, 4)
     assert (
         np.bincount(numbers.ravel().astype(int)).tolist() == [10, 10] + [40 * 0.5 / 8] * 8
@@ -97,8 +99,8 @@ def test_batches_follow_the_weights():
     )
     ill = np.array([answers["logit"][:, 0] > 0.5 for _, answers in batches])
     assert (ill.sum(axis=1) == 2).all()  # half of every batch, as of the weights
-    again = Drawn(stored, films, weights, list_cells(films), batch=4, steps=10, seed=0)
-    np.testing.assert_array_equal(again[3][0], batches[3][0])
+    again = Drawn(stored, films, weights, sharpness, list_cells(films), batch=4, steps=10, seed=0)
+    np.testing.assert_array_equal(again[3][0][0], batches[3][0][0])
     again.start(1)
     assert not np.array_equal(again.chosen, drawn.chosen)
     rows = drawn.chosen.ravel()
