@@ -9,12 +9,14 @@ from pneumo.errors import PneumoError
 CASES = Path(__file__).with_name("cases")
 
 # file, the plain PNG of the film, and what one of the warnings says; "" where nothing needs to be said
+MARKED = "D45_nowin_marker4095_10bit_N.dcm"
+BLACK_UNSAID = "does not say which value is black"
+HARDLY = "hardly looks like a frontal chest film"
 AS_PLAIN = [
     ("D43_lut16_data14_N.dcm", "REF_N.png", "says 16 bits and uses 14"),  # VOI LUT of Agfa CR
     ("D44b_win16_on14bit_N.dcm", "REF_N.png", "fills 25% of the range"),  # window four times as wide as the values
-    ("D45_nowin_marker4095_10bit_N.dcm", "REF_N.png", "does not say which value is black"),  # burned-in bright letter
-    ("P03c_png16_14bit_hot1_N.png", "REF_N.png", "does not say which value is black"),  # one pixel at 65535
-    ("P03f_png16_max8300.png", "REF_P.png", "does not say which value is black"),  # the maximum is no power of two
+    ("P03c_png16_14bit_hot1_N.png", "REF_N.png", BLACK_UNSAID),  # one pixel at 65535
+    ("P03f_png16_max8300.png", "REF_P.png", BLACK_UNSAID),  # the maximum is no power of two
     ("D33b_adult0.dcm", "REF_P.png", "adult"),  # PatientAge 65Y
     ("D19c_ov_bit12_j2k.dcm", "REF_P.png", "Bits above BitsStored"),  # overlay in JPEG 2000
     ("D09_ww0.dcm", "REF_P.png", "WindowWidth would show nothing"),  # window of width 0
@@ -41,6 +43,18 @@ def test_a_film_is_read_as_its_plain_picture_is(predictor, file, plain, words):
     assert [words in warning for warning in film.warnings] == ([True] if words else [])
 
 
+def test_a_burned_in_bright_letter_changes_no_label(predictor):
+    """The film's darkest and brightest are the letter's, too: where that leaves the gate in doubt, nothing is ruled."""
+    film = predictor.predict((CASES / MARKED).read_bytes())
+    reference = predictor.predict((CASES / "REF_N.png").read_bytes())
+    assert film.probability == pytest.approx(reference.probability, abs=0.02)
+    assert film.label == reference.label == "NORMAL"
+    assert BLACK_UNSAID in film.warnings[0]
+    doubted = any(HARDLY in warning for warning in film.warnings[1:])
+    assert film.triage == ("uncertain" if doubted else reference.triage)
+    assert len(film.warnings) == 1 + doubted
+
+
 @pytest.mark.parametrize(("file", "words"), REFUSED)
 def test_what_is_no_picture_is_refused_by_name(predictor, file, words):
     with pytest.raises(PneumoError, match=words):
@@ -55,5 +69,5 @@ def test_a_film_of_two_greys_is_in_doubt(predictor):
 
 def test_every_case_is_tried():
     tried = {file for file, *_ in AS_PLAIN + REFUSED} | {plain for _, plain, _ in AS_PLAIN}
-    tried |= {"P13_1bit_U.png", "REF_U.png"}
+    tried |= {MARKED, "P13_1bit_U.png", "REF_U.png"}
     assert tried == {path.name for path in CASES.iterdir()} - {"README.md"}
