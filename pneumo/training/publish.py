@@ -129,7 +129,7 @@ def _begin_card(config: TrainConfig, path: Path, base_name: str, recipe: str | N
         "calibration": {"slope": 1.0, "intercept": 0.0},
         "default_operating_point": DEFAULT,
         "operating_points": {name: {"threshold": 0.5} for name in POINTS},
-        "heatmap": {"floor": 0.0, "scale": 1.0, "sharpness": 0.0},
+        "heatmap": {"floor": 0.0, "scale": 1.0},
     }
 
 

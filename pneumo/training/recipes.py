@@ -23,10 +23,11 @@ class TrainConfig:
     film, then the convolutions after the layer `frozen` and the head for `tune_epochs` at `tune_rate`. With
     `positions`, the weight of `positions.position_loss`, both train together instead, for `epochs` of `epoch_steps`
     batches; a film has `views` augmented copies times its weight, and its map is pooled (`heatmap.pool`) with the
-    `sharpness` of its population, 0 where none is named. `seeds` networks are trained so, and the one with the
-    lowest validation loss is kept. Other networks train all layers for `epochs` at `rate`: after `plateau` epochs
-    without a lower validation loss the rate is divided by ten; training stops at training accuracy `enough`, or when
-    the validation loss exceeds the training loss by `gap` in two epochs running. 0 turns each of these off.
+    `sharpness` of its population, above 0 and named for each; without `positions` a map's mean is taken. `seeds`
+    networks are trained so, and the one with the lowest validation loss is kept. Other networks train all layers for
+    `epochs` at `rate`: after `plateau` epochs without a lower validation loss the rate is divided by ten; training
+    stops at training accuracy `enough`, or when the validation loss exceeds the training loss by `gap` in two epochs
+    running. 0 turns each of these off.
     """
 
     base_weights: Path | str | None

@@ -8,10 +8,10 @@ from pneumo.errors import PneumoError
 
 CASES = Path(__file__).with_name("cases")
 
-# file, the plain PNG of the film, and what one of the warnings says; "" where nothing needs to be said
 MARKED = "D45_nowin_marker4095_10bit_N.dcm"
 BLACK_UNSAID = "does not say which value is black"
 HARDLY = "hardly looks like a frontal chest film"
+# file, the plain PNG of the film, and what the one warning says; "" where nothing needs to be said
 AS_PLAIN = [
     ("D43_lut16_data14_N.dcm", "REF_N.png", "says 16 bits and uses 14"),  # VOI LUT of Agfa CR
     ("D44b_win16_on14bit_N.dcm", "REF_N.png", "fills 25% of the range"),  # window four times as wide as the values
