@@ -130,11 +130,10 @@ def weigh_films(examples: Sequence[Example]) -> np.ndarray:
     """Weigh films so that neither source, view nor population predicts the label: (n,) float64, 1 on average.
 
     A cell is the films of one source, view, population and label (pneumonia or not). A source weighs as the square root
-    of its films, so that a small one is neither drowned nor learned by heart. The cells of each
-    weigh the same, shared by their films: a film that was read counts READ times one labelled by text. No film
-    weighs more than MOST times the mean: then the two cells of that source, view and population both weigh less, and
-    the source's others more. Where one of the two is empty, both weigh nothing: they would teach that this hospital, or
-    this view, is the disease.
+    of its films, so that a small one is neither drowned nor learned by heart. The cells of each weigh the same, shared
+    by their films: a film that was read counts READ times one labelled by text. No film weighs more than MOST times the
+    mean: then the two cells of that source, view and population both weigh less, and the source's others more. Where
+    one of the two is empty, both weigh nothing: they would teach that this hospital, or this view, is the disease.
 
     Raises:
         PneumoError: no source, view and population has films of both labels.
